@@ -1,9 +1,7 @@
 //! mgw: two people on a phone call hear each other in their own languages.
-//!
-//! (Map to be written.)
-#![allow(missing_docs)]
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod media_port;
 pub mod provider;
 pub mod status;

@@ -4,12 +4,22 @@
 //! outputs are drained. No sockets, tokio, clocks, threads or `unsafe` here, so a test plays a
 //! script of (time, input) and an hour of talk takes milliseconds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Language, SessionConfig};
 use crate::provider::{DirectEvent, LinkState, SpeechChunk, Stage, StageError, SttEvent};
+
+mod cue;
+mod ledger;
+mod level;
+mod member;
+mod original;
+mod playout;
+pub mod resample;
+pub mod room;
+mod segment;
+pub mod time;
 
 /// A session's handle as C sees it: slot and generation, below 2^53 so that JSON readers keep it exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +72,8 @@ pub enum Input<'a> {
         session: SessionId,
         /// Samples at the input rate.
         count: u64,
+        /// Frames that did not fit into the ring, rather than a gap the caller told of.
+        dropped: bool,
     },
     /// From here on the session's input has this rate.
     InRate {
@@ -70,7 +82,7 @@ pub enum Input<'a> {
         /// Hz.
         hz: u32,
     },
-    /// The session's output wants this rate; `unplayed` samples written before at the old rate were not heard.
+    /// The session's output wants this rate; what was written and not heard is written again at it.
     OutRate {
         /// Who.
         session: SessionId,
@@ -328,6 +340,3 @@ pub struct SpeakJob {
     /// The text.
     pub text: String,
 }
-
-/// Labels that a host attached to a session.
-pub type Labels = BTreeMap<String, String>;

@@ -1,0 +1,243 @@
+//! A session inside its room: the speaker's side (time line, recognition) and the listener's (rings, absence).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cue::Cue;
+use super::ledger::{Ledger, Policy};
+use super::level::Gain;
+use super::original::Original;
+use super::playout::{Lead, Playout};
+use super::resample::Resampler;
+use super::time::{SampleClock, TimeMap};
+use crate::config::{Language, LedgerPolicy, SessionConfig};
+use crate::provider::{ErrorClass, LinkState};
+
+/// A provider that was lost for less than this may come back before anybody notices.
+const SHORT_OUTAGE: Duration = Duration::from_millis(400);
+
+/// What is known of a provider connection.
+#[derive(Clone, Debug, Default)]
+pub struct Link {
+    ready: bool,
+    down_since: Option<Duration>,
+    /// It will not come back by itself within a sentence.
+    lasting: bool,
+    why: String,
+}
+
+impl Link {
+    /// A link that counts as down until it reports ready (after an engine was rebuilt).
+    pub fn recovering(now: Duration) -> Self {
+        Link { ready: false, down_since: Some(now), lasting: true, why: "recovering from a fault".into() }
+    }
+
+    /// Takes note of a new state.
+    pub fn update(&mut self, now: Duration, state: &LinkState) {
+        match state {
+            LinkState::Connecting => {}
+            LinkState::Ready => *self = Link { ready: true, ..Link::default() },
+            LinkState::Down { error, .. } => {
+                self.ready = false;
+                self.down_since.get_or_insert(now);
+                self.lasting = matches!(error.class, ErrorClass::Configuration | ErrorClass::ProviderOut);
+                self.why = error.message.clone();
+            }
+        }
+    }
+
+    /// Notes that a request over this link failed or succeeded.
+    pub fn served(&mut self, now: Duration, failure: Option<String>) {
+        match failure {
+            None => *self = Link { ready: true, ..Link::default() },
+            Some(why) => {
+                self.down_since.get_or_insert(now);
+                self.lasting = true;
+                self.why = why;
+            }
+        }
+    }
+
+    /// Why translation cannot be relied on now, if it cannot.
+    pub fn outage(&self, now: Duration) -> Option<&str> {
+        let since = self.down_since?;
+        (self.lasting || now.saturating_sub(since) >= SHORT_OUTAGE).then_some(&self.why)
+    }
+
+    /// For statistics.
+    pub fn name(&self) -> &'static str {
+        match (self.ready, self.down_since) {
+            (_, Some(_)) => "down",
+            (true, None) => "ready",
+            (false, None) => "connecting",
+        }
+    }
+}
+
+/// The recognition stream of a speaker.
+pub struct SttStream {
+    /// Hz.
+    pub rate: u32,
+    /// From the input rate to `rate`.
+    pub resampler: Resampler,
+    /// Input rate the resampler was made for.
+    pub resampler_from: u32,
+    /// Session time at the end of what was sent.
+    pub sent: SampleClock,
+    /// Session time at which the stream began (added to `sent`).
+    pub base: Duration,
+    /// The connection.
+    pub link: Link,
+}
+
+/// A synthesis connection of a speaker.
+#[derive(Clone, Debug)]
+pub struct TtsLine {
+    /// Hz.
+    pub rate: u32,
+    /// Opened for an announcement; stays while the session does.
+    pub announces: bool,
+}
+
+/// A session that has left and whose last words are still on their way.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving {
+    /// Then it ends in any case.
+    pub deadline: Duration,
+    /// Nothing more will be recognised.
+    pub recognised: bool,
+}
+
+/// Counters for statistics and the closing event.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Segments committed from its speech.
+    pub committed: u64,
+    /// Segments of its speech heard to their end (once per listener).
+    pub heard: u64,
+    /// Segments (or spans) of its speech reported lost.
+    pub lost: u64,
+    /// Segments it should have heard while it did not pull.
+    pub missed: u64,
+    /// Sum and largest of the lags of segments heard, in milliseconds.
+    pub lag_sum_ms: f64,
+    /// Largest lag in milliseconds.
+    pub lag_max_ms: f64,
+    /// Silence put on its time line because it did not push, in milliseconds.
+    pub silence_ms: f64,
+    /// Quiet input left out because audio came late after silence was put in, in milliseconds.
+    pub trimmed_ms: f64,
+    /// Input that did not fit, in milliseconds.
+    pub dropped_ms: f64,
+    /// Its original voice cut in others' ears because of drift, in milliseconds.
+    pub original_cut_ms: f64,
+}
+
+/// A session in its room.
+pub struct Member {
+    /// Settings as they are now.
+    pub config: Arc<SessionConfig>,
+    /// Its time line.
+    pub clock: SampleClock,
+    /// Its time line against gateway time.
+    pub map: TimeMap,
+    /// Last time something was pushed.
+    pub last_said: Duration,
+    /// What it says is replaced by silence.
+    pub muted: bool,
+    /// Which of its words are committed.
+    pub ledger: Ledger,
+    /// Its last segments' texts, oldest first.
+    pub context: VecDeque<String>,
+    /// Its recognition stream, while somebody needs it.
+    pub stt: Option<SttStream>,
+    /// Translation of its words.
+    pub mt: Link,
+    /// Synthesis of its words.
+    pub tts: Link,
+    /// Synthesis connections for its words, by target language.
+    pub tts_lines: BTreeMap<Language, TtsLine>,
+    /// What it shall hear translated.
+    pub playout: Playout,
+    /// What it shall hear of the others' own voices.
+    pub original: Original,
+    /// Whose own voice it hears because translation is down.
+    pub open_to: BTreeMap<super::SessionId, bool>,
+    /// Last time it pulled.
+    pub last_pull: Duration,
+    /// Samples it asked for so far at the current rate.
+    pub asked: u64,
+    /// Since when it does not pull.
+    pub absent_since: Option<Duration>,
+    /// Segments missed since `absent_since`.
+    pub missed: u64,
+    /// It has left.
+    pub leaving: Option<Leaving>,
+    /// The comfort cue and when it was last generated.
+    pub cue: Cue,
+    /// Gateway time up to which the cue was generated.
+    pub cue_to: Option<Duration>,
+    /// Counters.
+    pub counters: Counters,
+    /// Counter values that were reported by an event.
+    pub reported_cut_ms: f64,
+}
+
+impl Member {
+    /// A session that joins at `now`.
+    pub fn new(config: Arc<SessionConfig>, now: Duration) -> Self {
+        let lead = Lead::new(config.playout.lead_min, config.playout.lead_max);
+        let mut map = TimeMap::default();
+        map.observe(Duration::ZERO, now);
+        let policy = match config.ledger_policy {
+            LedgerPolicy::Final => Policy::Final,
+        };
+        Member {
+            clock: SampleClock::new(config.rate_in),
+            map,
+            last_said: now,
+            muted: false,
+            ledger: Ledger::new(policy),
+            context: VecDeque::new(),
+            stt: None,
+            mt: Link::default(),
+            tts: Link::default(),
+            tts_lines: BTreeMap::new(),
+            playout: Playout::new(
+                config.hears,
+                config.rate_out,
+                lead,
+                Gain::from_db(f64::from(config.gain_translation_db)),
+            ),
+            original: Original::new(config.rate_out),
+            open_to: BTreeMap::new(),
+            last_pull: now,
+            asked: 0,
+            absent_since: None,
+            missed: 0,
+            leaving: None,
+            cue: Cue::default(),
+            cue_to: None,
+            counters: Counters::default(),
+            reported_cut_ms: 0.0,
+            config,
+        }
+    }
+
+    /// It is in the room and may hear.
+    pub fn listens(&self) -> bool {
+        self.leaving.is_none()
+    }
+
+    /// Why its words cannot reach others translated now, if they cannot.
+    pub fn outage(&self, now: Duration) -> Option<String> {
+        let stt = self.stt.as_ref().and_then(|s| s.link.outage(now));
+        stt.or_else(|| self.mt.outage(now)).or_else(|| self.tts.outage(now)).map(str::to_owned)
+    }
+
+    /// Rate for its recognition stream: its own up to 16 kHz, which is all that recognisers use.
+    pub fn stt_rate(&self) -> u32 {
+        self.clock.hz().min(16_000)
+    }
+}

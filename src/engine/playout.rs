@@ -1,0 +1,351 @@
+//! The sync buffer of one listener: turns bursts of synthesised audio into an even stream.
+//!
+//! Segments are heard in the order in which they were committed; the first audio is forwarded as it
+//! arrives. The puller is the clock: the ring is topped up by what was pulled, never by wall time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::SegmentId;
+use super::level::Gain;
+use super::resample::Resampler;
+use super::time::{samples, span};
+use crate::config::Language;
+
+/// How long the largest recent pull is remembered: two windows of this length.
+const LEAD_WINDOW: Duration = Duration::from_secs(5);
+
+/// The lead of a ring: how much must lie ready so that the puller does not run dry between two rounds of the engine.
+///
+/// It starts at the minimum and follows the most that was pulled between two rounds (unevenness of the puller,
+/// or of the engine's own thread).
+#[derive(Clone, Debug)]
+pub struct Lead {
+    min: Duration,
+    max: Duration,
+    asked: u64,
+    window_from: Duration,
+    largest: [u64; 2],
+}
+
+impl Lead {
+    /// A lead between two bounds.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        Lead { min, max, asked: 0, window_from: Duration::ZERO, largest: [0; 2] }
+    }
+
+    /// Notes the puller's total.
+    pub fn pulled(&mut self, now: Duration, asked: u64) {
+        if now.saturating_sub(self.window_from) > LEAD_WINDOW {
+            self.window_from = now;
+            self.largest = [self.largest[1], 0];
+        }
+        self.largest[1] = self.largest[1].max(asked.saturating_sub(self.asked));
+        self.asked = asked;
+    }
+
+    /// The totals begin at zero again.
+    pub fn restart(&mut self) {
+        self.asked = 0;
+        self.largest = [0; 2];
+    }
+
+    /// Samples at `hz` to keep ready.
+    pub fn samples(&self, hz: u32) -> u64 {
+        let largest = self.largest[0].max(self.largest[1]);
+        largest.clamp(samples(self.min, hz), samples(self.max, hz))
+    }
+}
+
+/// A segment in a listener's queue.
+struct Item {
+    segment: SegmentId,
+    /// Source samples taken so far.
+    taken: usize,
+    resampler: Option<Resampler>,
+    /// At the listener's rate, not yet written.
+    ready: VecDeque<i16>,
+    flushed: bool,
+    /// Ring position of its first sample.
+    start: Option<u64>,
+    /// Ring position behind its last sample, when all is written.
+    end: Option<u64>,
+    started_at: Option<Duration>,
+    written: u64,
+}
+
+/// The audio of a segment as the queue needs it.
+pub struct Source<'a> {
+    /// Everything that has come so far.
+    pub audio: &'a [i16],
+    /// Hz.
+    pub rate: u32,
+    /// No more will come.
+    pub over: bool,
+}
+
+/// What became of a segment in this ear.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Which.
+    pub segment: SegmentId,
+    /// When its first sample was pulled.
+    pub started: Option<Duration>,
+    /// When its last sample was pulled, or it was cut.
+    pub ended: Duration,
+    /// How much of it was pulled.
+    pub length: Duration,
+    /// To its end.
+    pub complete: bool,
+}
+
+/// The speech queue of one listener.
+pub struct Playout {
+    language: Language,
+    hz: u32,
+    lead: Lead,
+    gain: Gain,
+    queue: VecDeque<Item>,
+    /// Fully written, not fully pulled.
+    sounding: VecDeque<Item>,
+    written: u64,
+    pulled: u64,
+    flushed_to: u64,
+    /// Written, not yet pulled: wanted again when the rate changes.
+    unheard: VecDeque<i16>,
+}
+
+impl Playout {
+    /// An empty queue for a listener that hears `language` at `hz`.
+    pub fn new(language: Language, hz: u32, lead: Lead, gain: f32) -> Self {
+        Playout {
+            language,
+            hz,
+            lead,
+            gain: Gain::new(gain),
+            queue: VecDeque::new(),
+            sounding: VecDeque::new(),
+            written: 0,
+            pulled: 0,
+            flushed_to: 0,
+            unheard: VecDeque::new(),
+        }
+    }
+
+    /// The language of the audio that the queue takes.
+    pub fn language(&self) -> &Language {
+        &self.language
+    }
+
+    /// The lead, shared with the original ring.
+    pub fn lead(&self) -> u64 {
+        self.lead.samples(self.hz)
+    }
+
+    /// Output rate in Hz.
+    pub fn hz(&self) -> u32 {
+        self.hz
+    }
+
+    /// Sets the gain of the translation.
+    pub fn set_gain(&mut self, gain: f32) {
+        self.gain.set(gain);
+    }
+
+    /// Puts a segment at the end of the queue.
+    pub fn push(&mut self, segment: SegmentId) {
+        self.queue.push_back(Item {
+            segment,
+            taken: 0,
+            resampler: None,
+            ready: VecDeque::new(),
+            flushed: false,
+            start: None,
+            end: None,
+            started_at: None,
+            written: 0,
+        });
+    }
+
+    /// Segments that wait or sound, oldest first.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentId> + '_ {
+        self.sounding.iter().chain(&self.queue).map(|i| i.segment)
+    }
+
+    /// True if the segment still waits or sounds here.
+    pub fn holds(&self, segment: SegmentId) -> bool {
+        self.segments().any(|s| s == segment)
+    }
+
+    /// True if nothing waits or sounds.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.sounding.is_empty()
+    }
+
+    /// Audio that waits to be pulled, as far as it has come.
+    pub fn backlog<'a>(&self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Duration {
+        let waiting: Duration = self
+            .queue
+            .iter()
+            .map(|item| {
+                let rest = source(item.segment)
+                    .map_or(Duration::ZERO, |s| span(s.audio.len().saturating_sub(item.taken) as u64, s.rate));
+                rest + span(item.ready.len() as u64, self.hz)
+            })
+            .sum();
+        waiting + span(self.fill(), self.hz)
+    }
+
+    /// The oldest segment of which nothing was written yet, behind the first.
+    pub fn oldest_waiting(&self) -> Option<SegmentId> {
+        self.queue.iter().find(|i| i.start.is_none()).map(|i| i.segment)
+    }
+
+    fn fill(&self) -> u64 {
+        self.written.saturating_sub(self.pulled.max(self.flushed_to))
+    }
+
+    /// Takes a waiting segment out of the queue; true if nothing of it was written yet.
+    pub fn remove(&mut self, segment: SegmentId) -> bool {
+        let before = self.queue.len();
+        self.queue.retain(|i| i.segment != segment || i.start.is_some());
+        before != self.queue.len()
+    }
+
+    /// Takes note of what was pulled (`asked` in all, `speech` of it from this ring); returns what ended.
+    pub fn pulled(&mut self, now: Duration, asked: u64, speech: u64) -> Vec<Heard> {
+        self.lead.pulled(now, asked);
+        let news = speech.saturating_sub(self.pulled);
+        self.unheard.drain(..(news as usize).min(self.unheard.len()));
+        self.pulled = speech.max(self.pulled);
+        let pulled = self.pulled;
+        for item in self.sounding.iter_mut().chain(&mut self.queue) {
+            if item.started_at.is_none() && item.start.is_some_and(|s| pulled > s) {
+                item.started_at = Some(now);
+            }
+        }
+        let mut ended = Vec::new();
+        while self.sounding.front().is_some_and(|i| i.end.is_some_and(|e| e <= pulled)) {
+            if let Some(item) = self.sounding.pop_front() {
+                ended.push(Heard {
+                    segment: item.segment,
+                    started: item.started_at,
+                    ended: now,
+                    length: span(item.written, self.hz),
+                    complete: true,
+                });
+            }
+        }
+        ended
+    }
+
+    /// Samples to write now so that the lead is kept.
+    pub fn top_up<'a>(&mut self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Vec<i16> {
+        let mut want = self.lead.samples(self.hz).saturating_sub(self.fill()) as usize;
+        let mut out = Vec::new();
+        while let Some(item) = self.queue.front_mut() {
+            let over = match source(item.segment) {
+                Some(s) => {
+                    item.convert(&s, self.hz, want);
+                    s.over && item.taken == s.audio.len() && item.flushed
+                }
+                None => true,
+            };
+            let n = item.ready.len().min(want);
+            if n > 0 {
+                item.start.get_or_insert(self.written + out.len() as u64);
+                item.written += n as u64;
+                out.extend(item.ready.drain(..n));
+                want -= n;
+            }
+            if !(over && item.ready.is_empty()) {
+                break;
+            }
+            let end = self.written + out.len() as u64;
+            item.start.get_or_insert(end);
+            item.end = Some(end);
+            self.sounding.extend(self.queue.pop_front());
+        }
+        self.gain.apply(&mut out, self.hz);
+        self.written += out.len() as u64;
+        self.unheard.extend(&out);
+        out
+    }
+
+    /// Forgets everything; returns what was cut. The caller flushes the ring.
+    pub fn clear(&mut self, now: Duration) -> Vec<Heard> {
+        self.flushed_to = self.written;
+        self.unheard.clear();
+        let (hz, pulled) = (self.hz, self.pulled);
+        self.sounding
+            .drain(..)
+            .chain(self.queue.drain(..))
+            .map(|item| {
+                let heard = item.start.map_or(0, |s| pulled.saturating_sub(s)).min(item.written);
+                Heard {
+                    segment: item.segment,
+                    started: item.started_at,
+                    ended: now,
+                    length: span(heard, hz),
+                    complete: false,
+                }
+            })
+            .collect()
+    }
+
+    /// Goes on at another rate: positions begin at zero, and what was written and not heard is to be written again.
+    pub fn set_rate(&mut self, hz: u32) -> Vec<i16> {
+        let (old, new) = (u64::from(self.hz), u64::from(hz));
+        let pulled = self.pulled.max(self.flushed_to);
+        let moved = |position: u64| position.saturating_sub(pulled) * new / old;
+        for item in self.sounding.iter_mut().chain(&mut self.queue) {
+            item.start = item.start.map(moved);
+            item.end = item.end.map(moved);
+            item.written = item.written * new / old;
+            // The old converter gives what it still holds, so that nothing inside a word is lost.
+            if let Some(mut old) = item.resampler.take() {
+                let mut rest = Vec::new();
+                old.finish(&mut rest);
+                item.ready.extend(rest);
+            }
+            let mut converted = Vec::new();
+            let mut resampler = Resampler::new(self.hz, hz, 20);
+            resampler.process(item.ready.make_contiguous(), &mut converted);
+            resampler.finish(&mut converted);
+            item.ready = converted.into();
+        }
+        let mut again = Vec::new();
+        let mut resampler = Resampler::new(self.hz, hz, 20);
+        resampler.process(self.unheard.make_contiguous(), &mut again);
+        resampler.finish(&mut again);
+        self.unheard = again.iter().copied().collect();
+        self.hz = hz;
+        self.lead.restart();
+        self.written = again.len() as u64;
+        self.pulled = 0;
+        self.flushed_to = 0;
+        // Rounding must not leave an end behind what was written, or it would never be reached.
+        for item in &mut self.sounding {
+            item.end = item.end.map(|e| e.min(self.written));
+        }
+        again
+    }
+}
+
+impl Item {
+    /// Converts as much of the source as is needed for `want` samples at `hz`.
+    fn convert(&mut self, source: &Source<'_>, hz: u32, want: usize) {
+        let resampler = self.resampler.get_or_insert_with(|| Resampler::new(source.rate, hz, 20));
+        let mut out = Vec::new();
+        while self.ready.len() + out.len() < want && self.taken < source.audio.len() {
+            let step = (source.rate as usize / 50).min(source.audio.len() - self.taken);
+            resampler.process(&source.audio[self.taken..self.taken + step], &mut out);
+            self.taken += step;
+        }
+        if source.over && self.taken == source.audio.len() && !self.flushed {
+            resampler.finish(&mut out);
+            self.flushed = true;
+        }
+        self.ready.extend(out);
+    }
+}

@@ -1,0 +1,165 @@
+//! Playout: what is written to each ear, who is absent, what was heard.
+
+use super::super::playout::Heard;
+use super::super::segment::{Origin, Progress};
+use super::super::time::ms;
+use super::super::{Output, PullTotals, Ring, SessionId};
+use super::Room;
+use crate::config::Language;
+use crate::event::EventKind;
+
+impl Room {
+    pub(super) fn pulled(&mut self, session: SessionId, totals: PullTotals) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(&session).filter(|m| m.listens()) else { return };
+        if totals.asked != member.asked {
+            member.asked = totals.asked;
+            member.last_pull = now;
+        }
+        member.original.pulled(totals.original);
+        let heard = member.playout.pulled(now, totals.asked, totals.speech);
+        let back = if member.last_pull == now { member.absent_since.take() } else { None };
+        let missed = member.missed;
+        if let Some(since) = back {
+            let absent_ms = ms(now.saturating_sub(since));
+            self.event(session, EventKind::ListenerBack { absent_ms, missed });
+        }
+        for heard in heard {
+            self.heard(session, heard);
+        }
+    }
+
+    pub(super) fn check_absence(&mut self) {
+        let now = self.now;
+        let gone: Vec<SessionId> = self
+            .members
+            .iter()
+            .filter(|(_, m)| {
+                m.listens()
+                    && m.absent_since.is_none()
+                    && now.saturating_sub(m.last_pull) >= m.config.absent_after
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for session in gone {
+            let Some(member) = self.members.get_mut(&session) else { continue };
+            let idle = now.saturating_sub(member.last_pull);
+            member.absent_since = Some(member.last_pull);
+            member.missed = member.playout.segments().count() as u64;
+            member.counters.missed += member.missed;
+            self.event(session, EventKind::ListenerAbsent { idle_ms: ms(idle) });
+            self.drop_queue(session, "the listener does not pull");
+        }
+    }
+
+    /// Drops what waits for an ear, and says so.
+    pub(super) fn flush(&mut self, session: SessionId, why: &str) {
+        self.drop_queue(session, why);
+    }
+
+    pub(super) fn drop_queue(&mut self, session: SessionId, why: &str) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let target = *member.playout.language();
+        let cut = member.playout.clear(now);
+        self.outputs.push_back(Output::Flush { session });
+        for heard in cut {
+            self.lost(heard.segment, Some(session), Some(target), "playout", why);
+            if heard.started.is_some() {
+                self.heard(session, heard);
+            }
+        }
+    }
+
+    /// A segment has ended in an ear: tells its speaker what was heard, and when.
+    fn heard(&mut self, listener: SessionId, heard: Heard) {
+        let Some(member) = self.members.get(&listener) else { return };
+        let target = *member.playout.language();
+        let listener_id = member.config.id.clone().unwrap_or_default();
+        let Some(segment) = self.segments.get(&heard.segment) else { return };
+        let Some(t) = segment.targets.get(&target) else { return };
+        let complete = heard.complete && t.progress != Progress::Failed;
+        let heard_ms = ms(heard.length);
+        let speaker = match segment.origin {
+            Origin::Speech(speaker) => speaker,
+            Origin::Announcement(_) => {
+                let text = t.text.clone();
+                self.event(listener, EventKind::SaidDone { segment: heard.segment.0, text, heard_ms, complete });
+                return;
+            }
+        };
+        let mut marks = segment.marks(t);
+        marks.playout_start_ms = heard.started.map(ms);
+        marks.playout_end_ms = Some(ms(heard.ended));
+        let lag_ms = ms(heard.ended.saturating_sub(segment.end_at));
+        let kind = EventKind::SegmentDone {
+            segment: heard.segment.0,
+            listener: listener.0,
+            listener_id,
+            target: target.code().to_owned(),
+            source_text: segment.text.clone(),
+            text: t.text.clone(),
+            start_ms: ms(segment.start),
+            end_ms: ms(segment.end),
+            lag_ms,
+            heard_ms,
+            complete,
+            stages_ms: segment.stages(t),
+            marks,
+        };
+        if let Some(speaker) = self.members.get_mut(&speaker)
+            && complete
+        {
+            speaker.counters.heard += 1;
+            speaker.counters.lag_sum_ms += lag_ms;
+            speaker.counters.lag_max_ms = speaker.counters.lag_max_ms.max(lag_ms);
+        }
+        self.event(speaker, kind);
+    }
+
+    pub(super) fn top_up_all(&mut self) {
+        let sessions: Vec<SessionId> = self.members.iter().filter(|(_, m)| m.listens()).map(|(id, _)| *id).collect();
+        for session in sessions {
+            self.top_up_speech(session);
+            let Some(member) = self.members.get_mut(&session) else { continue };
+            let samples = member.original.top_up(member.playout.lead());
+            if !samples.is_empty() {
+                self.outputs.push_back(Output::Play { session, ring: Ring::Original, samples });
+            }
+        }
+    }
+
+    /// New audio in this language has come: it is forwarded at once, not at the next tick.
+    pub(super) fn top_up_hearing(&mut self, target: Language) {
+        let sessions: Vec<SessionId> = self
+            .members
+            .iter()
+            .filter(|(_, m)| m.listens() && *m.playout.language() == target)
+            .map(|(id, _)| *id)
+            .collect();
+        for session in sessions {
+            self.top_up_speech(session);
+        }
+    }
+
+    fn top_up_speech(&mut self, session: SessionId) {
+        let Some(mut member) = self.members.remove(&session) else { return };
+        let target = *member.playout.language();
+        let samples = member.playout.top_up(|id| self.source(id, target));
+        self.members.insert(session, member);
+        if !samples.is_empty() {
+            self.outputs.push_back(Output::Play { session, ring: Ring::Speech, samples });
+        }
+    }
+
+    pub(super) fn out_rate(&mut self, session: SessionId, hz: u32) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let again = member.playout.set_rate(hz);
+        member.original.set_rate(hz);
+        member.asked = 0;
+        self.outputs.push_back(Output::OutRateDone { session, hz });
+        if !again.is_empty() {
+            self.outputs.push_back(Output::Play { session, ring: Ring::Speech, samples: again });
+        }
+    }
+}

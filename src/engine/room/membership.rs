@@ -1,0 +1,259 @@
+//! Who is in the room, which provider connections that needs, and whose own voice is heard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::level::Gain;
+use super::super::member::{Leaving, Link, Member, SttStream, TtsLine};
+use super::super::resample::Resampler;
+use super::super::segment::Origin;
+use super::super::time::SampleClock;
+use super::super::{LeaveMode, NetCommand, Output, SessionId};
+use super::Room;
+use crate::config::{Language, Original, SessionConfig};
+use crate::event::EventKind;
+use crate::provider::{ErrorClass, LinkState, Stage, StageError};
+
+/// A leaver's last words have this long to reach the others.
+const DRAIN: Duration = Duration::from_secs(20);
+
+impl Room {
+    pub(super) fn join(&mut self, session: SessionId, config: Arc<SessionConfig>) {
+        let (language, hears) = (config.language.code().to_owned(), config.hears.code().to_owned());
+        self.members.insert(session, Member::new(config, self.now));
+        let members = self.listeners();
+        self.event(session, EventKind::Joined { members, language, hears });
+        self.sync_links();
+        self.refresh_originals();
+    }
+
+    /// Puts a session back after the room's engine was rebuilt: no event, and original voices until its recogniser is there.
+    pub fn rejoin(&mut self, now: Duration, session: SessionId, config: Arc<SessionConfig>, in_hz: u32, out_hz: u32) {
+        self.now = now.max(self.now);
+        let mut config = (*config).clone();
+        (config.rate_in, config.rate_out) = (in_hz, out_hz);
+        self.members.insert(session, Member::new(Arc::new(config), now));
+        self.sync_links();
+        for member in self.members.values_mut() {
+            if let Some(stt) = &mut member.stt {
+                stt.link = Link::recovering(now);
+            }
+        }
+        self.refresh_originals();
+    }
+
+    pub(super) fn leave(&mut self, session: SessionId, mode: LeaveMode) {
+        let deadline = self.now + if mode == LeaveMode::Drain { DRAIN } else { Duration::ZERO };
+        match self.members.get_mut(&session) {
+            Some(member) if member.leaving.is_none() => {
+                member.leaving = Some(Leaving { deadline, recognised: member.stt.is_none() });
+            }
+            _ => return,
+        }
+        self.drop_queue(session, "the listener left");
+        let members = self.listeners();
+        self.event(session, EventKind::Left { members });
+        if self.members.get(&session).is_some_and(|m| m.stt.is_some()) {
+            self.net(NetCommand::CloseStt { session, drain: mode == LeaveMode::Drain });
+        }
+        if mode == LeaveMode::Now {
+            if let Some(leaving) = self.members.get_mut(&session).and_then(|m| m.leaving.as_mut()) {
+                leaving.recognised = true;
+            }
+            self.drop_unspoken(session, "the speaker left at once");
+        }
+        self.sync_links();
+        self.refresh_originals();
+    }
+
+    /// Lets those go whose last words have been heard.
+    pub(super) fn finish_leavers(&mut self) {
+        let now = self.now;
+        let done: Vec<SessionId> = self
+            .members
+            .iter()
+            .filter(|(id, m)| {
+                m.leaving.is_some_and(|l| now >= l.deadline || (l.recognised && !self.is_heard_by_others(**id)))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for session in done {
+            self.drop_unspoken(session, "the speaker left and its last words came too late");
+            let Some(member) = self.members.remove(&session) else { continue };
+            if member.stt.is_some() {
+                self.net(NetCommand::CloseStt { session, drain: false });
+            }
+            for target in member.tts_lines.keys() {
+                self.net(NetCommand::CloseTts { session, target: *target });
+            }
+            for other in self.members.values_mut() {
+                other.original.remove(session);
+                other.open_to.remove(&session);
+            }
+            let (segments, lost) = (member.counters.heard, member.counters.lost);
+            self.event(session, EventKind::Closed { segments, lost });
+            self.outputs.push_back(Output::Gone { session });
+        }
+    }
+
+    /// Something that the session said waits or sounds in somebody's ear.
+    fn is_heard_by_others(&self, speaker: SessionId) -> bool {
+        self.members.values().any(|m| {
+            m.playout
+                .segments()
+                .any(|id| self.segments.get(&id).is_some_and(|s| s.origin == Origin::Speech(speaker)))
+        })
+    }
+
+    pub(super) fn listeners(&self) -> usize {
+        self.members.values().filter(|m| m.listens()).count()
+    }
+
+    /// Target languages of a speaker with the highest output rate of those who hear them.
+    pub(super) fn targets(&self, speaker: SessionId) -> BTreeMap<Language, u32> {
+        let mut targets = BTreeMap::new();
+        let Some(source) = self.members.get(&speaker).map(|m| m.config.language) else { return targets };
+        for (id, m) in &self.members {
+            if *id != speaker && m.listens() && !source.same_language(&m.config.hears) {
+                let rate = targets.entry(m.config.hears).or_insert(0);
+                *rate = m.playout.hz().max(*rate);
+            }
+        }
+        targets
+    }
+
+    /// Opens and closes provider connections so that they fit who is in the room.
+    pub(super) fn sync_links(&mut self) {
+        let ids: Vec<SessionId> = self.members.keys().copied().collect();
+        for session in ids {
+            let targets = self.targets(session);
+            let busy: Vec<Language> =
+                self.segments
+                    .values()
+                    .filter(|s| s.origin == Origin::Speech(session))
+                    .flat_map(|s| s.targets.iter().filter(|(_, t)| !t.is_over()).map(|(l, _)| *l))
+                    .collect();
+            let Some(member) = self.members.get_mut(&session) else { continue };
+            let config = member.config.clone();
+            let mut commands = Vec::new();
+            let stays = member.listens();
+            if stays && !targets.is_empty() && member.stt.is_none() {
+                let rate = member.stt_rate();
+                let base = member.clock.now();
+                member.stt = Some(SttStream {
+                    rate,
+                    resampler: Resampler::new(member.clock.hz(), rate, 10),
+                    resampler_from: member.clock.hz(),
+                    sent: SampleClock::new(rate),
+                    base,
+                    link: Link::default(),
+                });
+                commands.push(NetCommand::OpenStt { session, config: config.clone(), rate });
+            } else if stays && targets.is_empty() && member.stt.take().is_some() {
+                commands.push(NetCommand::CloseStt { session, drain: false });
+            }
+            for (&target, &rate) in targets.iter().filter(|_| stays) {
+                if !member.tts_lines.contains_key(&target) {
+                    let rate = config.tts_sample_rate.unwrap_or_else(|| tts_rate(rate));
+                    member.tts_lines.insert(target, TtsLine { rate, announces: false });
+                    commands.push(NetCommand::OpenTts { session, target, config: config.clone(), rate });
+                }
+            }
+            let unused: Vec<Language> = member
+                .tts_lines
+                .iter()
+                .filter(|(l, line)| stays && !line.announces && !targets.contains_key(l) && !busy.contains(l))
+                .map(|(l, _)| *l)
+                .collect();
+            for target in unused {
+                member.tts_lines.remove(&target);
+                commands.push(NetCommand::CloseTts { session, target });
+            }
+            for command in commands {
+                self.net(command);
+            }
+        }
+    }
+
+    /// Decides whose own voice each listener hears, and reports when that changes because translation is down.
+    pub(super) fn refresh_originals(&mut self) {
+        let now = self.now;
+        let speakers: Vec<(SessionId, Language, Option<String>)> =
+            self.members.iter().map(|(id, m)| (*id, m.config.language, m.outage(now))).collect();
+        let mut events = Vec::new();
+        for (id, listener) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
+            let gain = Gain::from_db(f64::from(listener.config.gain_original_db));
+            for (speaker, language, outage) in speakers.iter().filter(|(s, ..)| s != id) {
+                let same = language.same_language(&listener.config.hears);
+                let open = !same && listener.config.fail_open && outage.is_some();
+                let heard = same || open || listener.config.original == Original::Full;
+                listener.original.set_gain(*speaker, if heard { gain } else { 0.0 });
+                if listener.open_to.insert(*speaker, open).unwrap_or(false) != open {
+                    let reason = outage.clone().unwrap_or_else(|| "translation is back".into());
+                    events.push((*id, EventKind::FailOpen { active: open, speaker: speaker.0, reason }));
+                }
+            }
+        }
+        for (session, kind) in events {
+            self.event(session, kind);
+        }
+    }
+
+    pub(super) fn link(&mut self, session: SessionId, stage: Stage, state: LinkState) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(&session) else { return };
+        match stage {
+            Stage::Stt => {
+                if let Some(stt) = &mut member.stt {
+                    stt.link.update(now, &state);
+                }
+            }
+            Stage::Mt => member.mt.update(now, &state),
+            Stage::Tts => member.tts.update(now, &state),
+        }
+        let provider = match stage {
+            Stage::Stt => member.config.stt_provider.as_str(),
+            Stage::Mt => member.config.mt_provider.as_str(),
+            Stage::Tts => member.config.tts_provider.as_str(),
+        };
+        self.event(session, provider_event(stage, provider, state));
+        self.refresh_originals();
+    }
+
+    pub(super) fn set(&mut self, session: SessionId, config: Arc<SessionConfig>) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        member.playout.set_gain(Gain::from_db(f64::from(config.gain_translation_db)));
+        member.config = config;
+        self.sync_links();
+        self.refresh_originals();
+    }
+}
+
+/// The synthesis rate for listeners of at most `hz`: more than 24 kHz no telephone voice needs.
+pub(super) fn tts_rate(hz: u32) -> u32 {
+    match hz {
+        ..=8000 => 8000,
+        8001..=16_000 => 16_000,
+        _ => 24_000,
+    }
+}
+
+fn provider_event(stage: Stage, provider: &str, state: LinkState) -> EventKind {
+    let blank = StageError { class: ErrorClass::RetryNow, code: String::new(), message: String::new(), request_id: None };
+    let (name, error, retry_in) = match state {
+        LinkState::Connecting => ("connecting", blank, None),
+        LinkState::Ready => ("ready", blank, None),
+        LinkState::Down { error, retry_in } => ("down", error, retry_in),
+    };
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    EventKind::Provider {
+        stage: stage.name(),
+        provider: provider.to_owned(),
+        state: name,
+        code: some(error.code),
+        message: some(error.message),
+        request_id: error.request_id,
+        retry_in_ms: retry_in.map(super::super::time::ms),
+    }
+}

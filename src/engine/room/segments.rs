@@ -1,0 +1,442 @@
+//! The life of segments: translation, synthesis, deadlines and losses.
+
+use std::time::Duration;
+
+use super::super::member::TtsLine;
+use super::super::playout::Source;
+use super::super::segment::{Origin, Progress, Segment, Target, reason};
+use super::super::time::{ms, span};
+use super::super::{NetCommand, SegmentId, SessionId, SpeakJob, TranslateJob};
+use super::Room;
+use super::membership::tts_rate;
+use crate::config::Language;
+use crate::event::EventKind;
+use crate::provider::{DirectEvent, ErrorClass, SpeechChunk, Stage, StageError};
+
+/// Once speech has begun to come, it may stop for this long before the segment is cut.
+const STALL: Duration = Duration::from_secs(5);
+/// A segment is given to the synthesiser this often, if nothing of it was heard.
+const ATTEMPTS: u32 = 2;
+
+impl Room {
+    fn new_segment(&mut self, segment: Segment) -> SegmentId {
+        let id = SegmentId(self.next_segment);
+        self.next_segment += 1;
+        self.segments.insert(id, segment);
+        id
+    }
+
+    /// A span of a session's speech will not change any more: it goes to everybody who hears another language.
+    pub(super) fn commit(&mut self, speaker: SessionId, text: String, start: Duration, end: Duration) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(&speaker) else { return };
+        let (source, config) = (member.config.language, member.config.clone());
+        let context: Vec<String> = member.context.iter().cloned().collect();
+        member.context.push_back(text.clone());
+        while member.context.len() > config.deepl.context_segments {
+            member.context.pop_front();
+        }
+        member.counters.committed += 1;
+        let (start_at, end_at) = (member.map.to_gateway(start), member.map.to_gateway(end));
+        let lines = member.tts_lines.clone();
+        let id = self.new_segment(Segment {
+            origin: Origin::Speech(speaker),
+            text: text.clone(),
+            source,
+            start,
+            end,
+            start_at,
+            end_at,
+            committed: now,
+            targets: Default::default(),
+        });
+        let mut missed_by = Vec::new();
+        let mut targets = Vec::new();
+        for (listener, m) in &mut self.members {
+            if *listener == speaker || !m.listens() || source.same_language(&m.config.hears) {
+                continue;
+            }
+            if m.absent_since.is_some() {
+                m.missed += 1;
+                m.counters.missed += 1;
+                missed_by.push((*listener, m.config.hears));
+                continue;
+            }
+            m.playout.push(id);
+            targets.push(m.config.hears);
+        }
+        targets.sort();
+        targets.dedup();
+        for (listener, target) in missed_by {
+            self.lost(id, Some(listener), Some(target), "playout", "the listener does not pull");
+        }
+        for target in targets {
+            let rate = lines.get(&target).map_or_else(|| tts_rate(16_000), |l| l.rate);
+            if let Some(segment) = self.segments.get_mut(&id) {
+                segment.targets.insert(target, Target::new(now, rate));
+            }
+            self.net(NetCommand::Translate(TranslateJob {
+                session: speaker,
+                segment: id,
+                source,
+                target,
+                text: text.clone(),
+                context: context.clone(),
+                config: config.clone(),
+                budget: config.segment_timeout,
+            }));
+        }
+    }
+
+    /// The host has something to say into one ear.
+    pub(super) fn say(&mut self, listener: SessionId, text: String, source: Language) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(&listener) else { return };
+        if !member.listens() {
+            return;
+        }
+        let (config, target) = (member.config.clone(), member.config.hears);
+        let mut open = None;
+        let rate = member.tts_lines.get(&target).map(|l| l.rate).unwrap_or_else(|| {
+            let rate = config.tts_sample_rate.unwrap_or_else(|| tts_rate(member.playout.hz()));
+            open = Some(NetCommand::OpenTts { session: listener, target, config: config.clone(), rate });
+            rate
+        });
+        member.tts_lines.entry(target).or_insert(TtsLine { rate, announces: true }).announces = true;
+        if let Some(open) = open {
+            self.net(open);
+        }
+        let id = self.new_segment(Segment {
+            origin: Origin::Announcement(listener),
+            text: text.clone(),
+            source,
+            start: Duration::ZERO,
+            end: Duration::ZERO,
+            start_at: now,
+            end_at: now,
+            committed: now,
+            targets: [(target, Target::new(now, rate))].into(),
+        });
+        if let Some(member) = self.members.get_mut(&listener) {
+            member.playout.push(id);
+        }
+        if source.same_language(&target) {
+            self.speak(id, target, text);
+            return;
+        }
+        self.net(NetCommand::Translate(TranslateJob {
+            session: listener,
+            segment: id,
+            source,
+            target,
+            text,
+            context: Vec::new(),
+            budget: config.segment_timeout,
+            config,
+        }));
+    }
+
+    pub(super) fn translated(&mut self, id: SegmentId, target: Language, result: Result<String, StageError>) {
+        let now = self.now;
+        let Some(segment) = self.segments.get_mut(&id) else { return };
+        let Some(progress) = segment.targets.get_mut(&target).filter(|t| t.progress == Progress::Translating) else {
+            return;
+        };
+        progress.last_sign = now;
+        let session = owner(segment.origin);
+        let text = match result {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) => {
+                if error.class != ErrorClass::BadRequest
+                    && let Some(member) = self.members.get_mut(&session)
+                {
+                    member.mt.served(now, Some(error.message.clone()));
+                }
+                self.fail(id, target, "mt", &reason(&error));
+                return;
+            }
+        };
+        progress.translated = Some(now);
+        if matches!(segment.origin, Origin::Speech(_)) {
+            let kind = EventKind::Translation {
+                segment: id.0,
+                source: segment.source.code().to_owned(),
+                target: target.code().to_owned(),
+                source_text: segment.text.clone(),
+                text: text.clone(),
+                mt_ms: ms(now.saturating_sub(segment.committed)),
+            };
+            self.event(session, kind);
+        }
+        if let Some(member) = self.members.get_mut(&session) {
+            member.mt.served(now, None);
+        }
+        if text.is_empty() {
+            self.fail(id, target, "mt", "the translation is empty");
+        } else {
+            self.speak(id, target, text);
+        }
+    }
+
+    fn speak(&mut self, id: SegmentId, target: Language, text: String) {
+        let now = self.now;
+        let Some(segment) = self.segments.get_mut(&id) else { return };
+        let session = owner(segment.origin);
+        let Some(t) = segment.targets.get_mut(&target) else { return };
+        t.translated.get_or_insert(now);
+        t.progress = Progress::Speaking;
+        t.text = text.clone();
+        t.last_sign = now;
+        t.attempts += 1;
+        self.net(NetCommand::Speak(SpeakJob { session, segment: id, target, text }));
+    }
+
+    pub(super) fn speech(&mut self, id: SegmentId, target: Language, chunk: SpeechChunk) {
+        let now = self.now;
+        let Some(segment) = self.segments.get_mut(&id) else { return };
+        let session = owner(segment.origin);
+        let Some(t) = segment.targets.get_mut(&target).filter(|t| t.progress == Progress::Speaking) else { return };
+        t.last_sign = now;
+        match chunk {
+            SpeechChunk::Audio(samples) => {
+                if samples.is_empty() {
+                    return;
+                }
+                let first = t.audio.is_empty();
+                t.first_audio.get_or_insert(now);
+                t.audio.extend_from_slice(&samples);
+                if first && let Some(member) = self.members.get_mut(&session) {
+                    member.tts.served(now, None);
+                }
+                self.bound_backlogs(id, target);
+                self.top_up_hearing(target);
+            }
+            SpeechChunk::End if t.audio.is_empty() => self.fail(id, target, "tts", "the synthesiser gave no sound"),
+            SpeechChunk::End => t.progress = Progress::Spoken,
+            SpeechChunk::Failed(error) => {
+                let again = t.audio.is_empty() && t.attempts < ATTEMPTS && error.class == ErrorClass::RetryNow;
+                if again {
+                    let text = t.text.clone();
+                    self.speak(id, target, text);
+                    return;
+                }
+                if error.class != ErrorClass::BadRequest
+                    && let Some(member) = self.members.get_mut(&session)
+                {
+                    member.tts.served(now, Some(error.message.clone()));
+                }
+                self.fail(id, target, "tts", &reason(&error));
+            }
+        }
+    }
+
+    /// A speech-to-speech provider reports: an ordinary segment of one language is made of it.
+    pub(super) fn direct(&mut self, session: SessionId, target: Language, event: DirectEvent) {
+        let newest = |room: &Self| {
+            let mine = |s: &Segment| s.origin == Origin::Speech(session) && s.targets.contains_key(&target);
+            room.segments.iter().rev().find(|(_, s)| mine(s)).map(|(id, _)| *id)
+        };
+        match event {
+            DirectEvent::Begin(transcript) => {
+                self.commit(session, transcript.text, transcript.start, transcript.end);
+                // The text comes from the same provider: what `commit` asked of the translator is not wanted.
+                self.outputs.retain(|o| !matches!(o, super::Output::Net(NetCommand::Translate(j)) if j.session == session && j.target == target));
+                let now = self.now;
+                if let Some(t) =
+                    newest(self).and_then(|id| self.segments.get_mut(&id)).and_then(|s| s.targets.get_mut(&target))
+                {
+                    t.progress = Progress::Speaking;
+                    t.translated = Some(now);
+                    // Nobody else could speak it again.
+                    t.attempts = ATTEMPTS;
+                }
+            }
+            DirectEvent::Text(text) => {
+                if let Some(t) =
+                    newest(self).and_then(|id| self.segments.get_mut(&id)).and_then(|s| s.targets.get_mut(&target))
+                {
+                    t.text = text;
+                }
+            }
+            DirectEvent::Speech(chunk) => {
+                if let Some(id) = newest(self) {
+                    self.speech(id, target, chunk);
+                }
+            }
+        }
+    }
+
+    /// A language of a segment will not be heard (completely): says so and lets the queues go on.
+    pub(super) fn fail(&mut self, id: SegmentId, target: Language, stage: &'static str, why: &str) {
+        let Some(segment) = self.segments.get_mut(&id) else { return };
+        let session = owner(segment.origin);
+        let Some(t) = segment.targets.get_mut(&target).filter(|t| !t.is_over()) else { return };
+        t.progress = Progress::Failed;
+        let silent = t.audio.is_empty();
+        self.net(NetCommand::Cancel { session, segment: id, target });
+        if silent {
+            for member in self.members.values_mut().filter(|m| *m.playout.language() == target) {
+                member.playout.remove(id);
+            }
+        }
+        self.lost(id, None, Some(target), stage, why);
+    }
+
+    /// Reports a loss for a segment's speaker (or, for an announcement, its listener).
+    pub(super) fn lost(
+        &mut self,
+        id: SegmentId,
+        listener: Option<SessionId>,
+        target: Option<Language>,
+        stage: &'static str,
+        why: &str,
+    ) {
+        let Some(segment) = self.segments.get(&id) else { return };
+        let session = owner(segment.origin);
+        let kind = EventKind::SegmentLost {
+            segment: Some(id.0),
+            listener: listener.map(|l| l.0),
+            target: target.map(|t| t.code().to_owned()),
+            stage,
+            reason: why.to_owned(),
+            source_text: Some(segment.text.clone()),
+            start_ms: ms(segment.start),
+            end_ms: ms(segment.end),
+        };
+        if let Some(member) = self.members.get_mut(&session) {
+            member.counters.lost += 1;
+        }
+        self.event(session, kind);
+    }
+
+    /// Segments that take too long must not hold those behind them for ever.
+    pub(super) fn check_deadlines(&mut self) {
+        let now = self.now;
+        let mut late = Vec::new();
+        for (id, segment) in &self.segments {
+            let timeout = self.members.get(&owner(segment.origin)).map(|m| m.config.segment_timeout);
+            for (target, t) in segment.targets.iter().filter(|(_, t)| !t.is_over()) {
+                let waited = now.saturating_sub(segment.committed);
+                let stage = if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts };
+                match t.first_audio {
+                    None if timeout.is_none_or(|limit| waited >= limit) => {
+                        late.push((*id, *target, stage, "no sound came in time (segment.timeout_ms)"));
+                    }
+                    Some(_) if now.saturating_sub(t.last_sign) >= STALL => {
+                        late.push((*id, *target, stage, "the synthesiser stopped in the middle; the rest is lost"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (id, target, stage, why) in late {
+            self.fail(id, target, stage.name(), why);
+        }
+    }
+
+    /// Cancels what has no sound yet of a speaker's words.
+    pub(super) fn drop_unspoken(&mut self, speaker: SessionId, why: &str) {
+        let unspoken: Vec<(SegmentId, Language, Stage)> = self
+            .segments
+            .iter()
+            .filter(|(_, s)| s.origin == Origin::Speech(speaker))
+            .flat_map(|(id, s)| {
+                s.targets.iter().filter(|(_, t)| !t.is_over() && t.audio.is_empty()).map(|(l, t)| {
+                    (*id, *l, if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts })
+                })
+            })
+            .collect();
+        for (id, target, stage) in unspoken {
+            self.fail(id, target, stage.name(), why);
+        }
+    }
+
+    /// Lets go of segments that nobody waits for.
+    pub(super) fn forget_segments(&mut self) {
+        let members = &self.members;
+        let mut cancelled = Vec::new();
+        self.segments.retain(|id, segment| {
+            let wanted = members.values().any(|m| m.playout.holds(*id));
+            if !wanted {
+                let unfinished = segment.targets.iter().filter(|(_, t)| !t.is_over());
+                cancelled.extend(unfinished.map(|(l, _)| (owner(segment.origin), *id, *l)));
+            }
+            wanted
+        });
+        let idle_lines = !cancelled.is_empty();
+        for (session, segment, target) in cancelled {
+            self.net(NetCommand::Cancel { session, segment, target });
+        }
+        if idle_lines {
+            self.sync_links();
+        }
+    }
+
+    /// What is on its way and would be lost with this engine: (session, event) for each.
+    pub fn in_flight(&self) -> Vec<(SessionId, EventKind)> {
+        self.segments
+            .iter()
+            .flat_map(|(id, s)| {
+                s.targets.keys().map(move |target| {
+                    let kind = EventKind::SegmentLost {
+                        segment: Some(id.0),
+                        listener: None,
+                        target: Some(target.code().to_owned()),
+                        stage: "engine",
+                        reason: "the room's engine was rebuilt after a fault".into(),
+                        source_text: Some(s.text.clone()),
+                        start_ms: ms(s.start),
+                        end_ms: ms(s.end),
+                    };
+                    (owner(s.origin), kind)
+                })
+            })
+            .collect()
+    }
+
+    /// Keeps what waits in each ear below `playout.max_s`: the oldest segment of which nothing was heard is left out.
+    fn bound_backlogs(&mut self, id: SegmentId, target: Language) {
+        let over: Vec<SessionId> = self
+            .members
+            .iter()
+            .filter(|(_, m)| *m.playout.language() == target && m.playout.holds(id))
+            .map(|(session, _)| *session)
+            .filter(|session| self.members.get(session).is_some_and(|m| self.backlog(*session) > m.config.playout.max))
+            .collect();
+        for listener in over {
+            let Some(member) = self.members.get_mut(&listener) else { continue };
+            match member.playout.oldest_waiting() {
+                Some(oldest) if oldest != id => {
+                    member.playout.remove(oldest);
+                    self.lost(oldest, Some(listener), Some(target), "playout", "more speech than playout.max_s waits");
+                }
+                // One segment alone is longer than the limit: its end is cut.
+                _ => self.fail(id, target, "playout", "the segment is longer than playout.max_s; the rest is lost"),
+            }
+        }
+    }
+
+    /// Speech that waits for a listener.
+    pub(super) fn backlog(&self, listener: SessionId) -> Duration {
+        let Some(member) = self.members.get(&listener) else { return Duration::ZERO };
+        member.playout.backlog(|id| self.source(id, *member.playout.language()))
+    }
+
+    /// A segment's audio as playout needs it.
+    pub(super) fn source(&self, id: SegmentId, target: Language) -> Option<Source<'_>> {
+        let t = self.segments.get(&id)?.targets.get(&target)?;
+        Some(Source { audio: &t.audio, rate: t.rate, over: t.is_over() })
+    }
+
+    /// Length of a segment's audio so far.
+    pub(super) fn length(&self, id: SegmentId, target: Language) -> Duration {
+        self.source(id, target).map_or(Duration::ZERO, |s| span(s.audio.len() as u64, s.rate))
+    }
+}
+
+/// The session that a segment's events are reported for.
+pub(super) fn owner(origin: Origin) -> SessionId {
+    match origin {
+        Origin::Speech(session) | Origin::Announcement(session) => session,
+    }
+}

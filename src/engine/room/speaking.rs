@@ -1,0 +1,207 @@
+//! Time lines, what goes to the recognisers, and what is committed.
+
+use std::time::Duration;
+
+use super::super::level::is_quiet;
+use super::super::ledger::Commit;
+use super::super::member::Member;
+use super::super::resample::Resampler;
+use super::super::time::{ms, samples, span};
+use super::super::{NetCommand, Output, SessionId};
+use super::Room;
+use crate::event::{Event, EventKind};
+use crate::provider::SttEvent;
+
+/// A speaker that has pushed nothing for this long is silent: silence goes onto its time line.
+const SILENT_AFTER: Duration = Duration::from_millis(60);
+/// The most silence put in at one tick, so that a suspended machine does not flood the recogniser.
+const SILENCE_STEP: Duration = Duration::from_millis(200);
+/// Of a longer gap only this much is sent as silence; the recogniser's clock is then moved on.
+const GAP_SENT: Duration = Duration::from_secs(2);
+
+impl Room {
+    pub(super) fn said(&mut self, session: SessionId, block: &[i16]) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let hz = member.clock.hz();
+        let length = span(block.len() as u64, hz);
+        member.last_said = now;
+        // After silence was put in for audio that came late after all, pauses are shortened by as much.
+        let ahead = member.map.observe(member.clock.now() + length, now);
+        if ahead >= length && is_quiet(block) {
+            member.counters.trimmed_ms += ms(length);
+            return;
+        }
+        let muted = member.muted;
+        let zeros;
+        let block = if muted {
+            zeros = vec![0; block.len()];
+            &zeros[..]
+        } else {
+            block
+        };
+        self.outputs.extend(member.advance(session, block));
+        if muted {
+            return;
+        }
+        let mut cut = 0;
+        for (_, other) in self.members.iter_mut().filter(|(id, m)| **id != session && m.listens()) {
+            cut += other.original.said(now, session, hz, block);
+        }
+        if cut > 0
+            && let Some(member) = self.members.get_mut(&session)
+        {
+            member.counters.original_cut_ms += ms(span(cut, hz));
+        }
+    }
+
+    pub(super) fn gap(&mut self, session: SessionId, count: u64, dropped: bool) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let hz = member.clock.hz();
+        let at_ms = ms(member.clock.now());
+        let length = span(count, hz);
+        member.last_said = now;
+        let silent = vec![0; count.min(samples(GAP_SENT, hz)) as usize];
+        self.outputs.extend(member.advance(session, &silent));
+        let rest = count - silent.len() as u64;
+        member.clock.advance(rest);
+        if let Some(stt) = &mut member.stt {
+            stt.base += span(rest, hz);
+        }
+        member.map.observe(member.clock.now(), now);
+        if dropped {
+            member.counters.dropped_ms += ms(length);
+            self.event(session, EventKind::AudioDropped { stage: "input", dropped_ms: ms(length), at_ms });
+        }
+    }
+
+    pub(super) fn in_rate(&mut self, session: SessionId, hz: u32) {
+        if let Some(member) = self.members.get_mut(&session) {
+            member.clock.set_rate(hz);
+        }
+    }
+
+    /// Puts silence on the time lines of those who do not push, and the comfort cue into the ear of one who is alone.
+    pub(super) fn fill_time_lines(&mut self) {
+        let now = self.now;
+        let alone = self.listeners() == 1;
+        for (id, member) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
+            if now.saturating_sub(member.last_said) > SILENT_AFTER
+                && let Some(due) = member.map.to_session(now.saturating_sub(SILENT_AFTER))
+            {
+                let missing = due.saturating_sub(member.clock.now()).min(SILENCE_STEP);
+                let silent = vec![0; samples(missing, member.clock.hz()) as usize];
+                if !silent.is_empty() {
+                    member.counters.silence_ms += ms(missing);
+                    self.outputs.extend(member.advance(*id, &silent));
+                }
+            }
+            member.play_cue(now, alone);
+            let cut = member.counters.original_cut_ms - member.reported_cut_ms;
+            if cut >= 100.0 {
+                member.reported_cut_ms = member.counters.original_cut_ms;
+                let at_ms = ms(member.clock.now());
+                let kind = EventKind::AudioDropped { stage: "original", dropped_ms: cut, at_ms };
+                self.outputs.push_back(Output::Event(Event { session: *id, kind }));
+            }
+        }
+    }
+
+    pub(super) fn recognised(&mut self, session: SessionId, event: SttEvent) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let commit = member.ledger.hear(&event);
+        match event {
+            SttEvent::SpeechStarted { at } => self.event(session, EventKind::SpeechStarted { at_ms: ms(at) }),
+            SttEvent::Interim(t) | SttEvent::Final { transcript: t, .. } if t.text.trim().is_empty() => {}
+            SttEvent::Interim(t) => self.event(
+                session,
+                EventKind::Transcript {
+                    r#final: false,
+                    text: t.text,
+                    start_ms: ms(t.start),
+                    end_ms: ms(t.end),
+                    language: t.language,
+                },
+            ),
+            SttEvent::Final { transcript: t, .. } => self.event(
+                session,
+                EventKind::Transcript {
+                    r#final: true,
+                    text: t.text,
+                    start_ms: ms(t.start),
+                    end_ms: ms(t.end),
+                    language: t.language,
+                },
+            ),
+            SttEvent::UtteranceEnd { .. } => {}
+            SttEvent::Closed => {
+                if let Some(leaving) = &mut member.leaving {
+                    leaving.recognised = true;
+                }
+            }
+            SttEvent::Lost { start, end } => {
+                member.counters.lost += 1;
+                self.event(
+                    session,
+                    EventKind::SegmentLost {
+                        segment: None,
+                        listener: None,
+                        target: None,
+                        stage: "stt",
+                        reason: "this audio did not reach the recogniser".into(),
+                        source_text: None,
+                        start_ms: ms(start),
+                        end_ms: ms(end),
+                    },
+                );
+            }
+        }
+        if let Some(Commit { text, start, end }) = commit {
+            self.commit(session, text, start, end);
+        }
+    }
+}
+
+impl Member {
+    /// Moves the time line on by `block` and sends it to the recogniser, if there is one.
+    fn advance(&mut self, session: SessionId, block: &[i16]) -> Option<Output> {
+        let hz = self.clock.hz();
+        self.clock.advance(block.len() as u64);
+        let stt = self.stt.as_mut()?;
+        let mut audio = Vec::with_capacity(block.len());
+        if stt.resampler_from != hz {
+            stt.resampler.finish(&mut audio);
+            stt.resampler = Resampler::new(hz, stt.rate, 10);
+            stt.resampler_from = hz;
+        }
+        stt.resampler.process(block, &mut audio);
+        if audio.is_empty() {
+            return None;
+        }
+        let at = stt.base + stt.sent.now();
+        stt.sent.advance(audio.len() as u64);
+        Some(Output::Net(NetCommand::Audio { session, at, samples: audio }))
+    }
+
+    fn play_cue(&mut self, now: Duration, alone: bool) {
+        /// The cue's place among the voices of the original ring; no session has this handle.
+        const CUE: SessionId = SessionId(0);
+        let wanted = alone && self.config.alone_cue == crate::config::AloneCue::Tone;
+        if !wanted {
+            if self.cue_to.take().is_some() {
+                self.original.remove(CUE);
+            }
+            return;
+        }
+        let hz = self.playout.hz();
+        self.original.set_gain(CUE, 1.0);
+        let from = *self.cue_to.get_or_insert(now);
+        let count = samples(now.saturating_sub(from).min(SILENCE_STEP), hz);
+        if count > 0 {
+            let block = self.cue.next(count, hz);
+            self.original.said(now, CUE, hz, &block);
+            self.cue_to = Some(now);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A segment: a span of source speech that is committed once, and what becomes of it in each language.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::SessionId;
+use super::time::ms;
+use crate::config::Language;
+use crate::event::Marks;
+use crate::provider::StageError;
+
+/// Where a segment's text comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Said by a session, for all others.
+    Speech(SessionId),
+    /// Asked for by the host (`mgw_session_say`), for this session's ear alone.
+    Announcement(SessionId),
+}
+
+/// How far one language of a segment has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Waits for its translation.
+    Translating,
+    /// Waits for audio, or receives it.
+    Speaking,
+    /// All audio is there.
+    Spoken,
+    /// It will not be heard (completely).
+    Failed,
+}
+
+/// One target language of a segment.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// How far it has come.
+    pub progress: Progress,
+    /// The translation (for announcements in the listener's own language the text itself).
+    pub text: String,
+    /// When the translation was there.
+    pub translated: Option<Duration>,
+    /// When the first audio was there.
+    pub first_audio: Option<Duration>,
+    /// When anything last came for it.
+    pub last_sign: Duration,
+    /// The synthesised audio so far, at `rate`.
+    pub audio: Vec<i16>,
+    /// Hz.
+    pub rate: u32,
+    /// How often it was given to the synthesiser.
+    pub attempts: u32,
+}
+
+impl Target {
+    /// A target that waits for its translation.
+    pub fn new(now: Duration, rate: u32) -> Self {
+        Target {
+            progress: Progress::Translating,
+            text: String::new(),
+            translated: None,
+            first_audio: None,
+            last_sign: now,
+            audio: Vec::new(),
+            rate,
+            attempts: 0,
+        }
+    }
+
+    /// No more audio will come.
+    pub fn is_over(&self) -> bool {
+        matches!(self.progress, Progress::Spoken | Progress::Failed)
+    }
+}
+
+/// A committed span and its life.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What was said.
+    pub text: String,
+    /// In which language.
+    pub source: Language,
+    /// Session time of its first word.
+    pub start: Duration,
+    /// Session time of the end of its last word.
+    pub end: Duration,
+    /// The same in gateway time.
+    pub start_at: Duration,
+    /// The same in gateway time.
+    pub end_at: Duration,
+    /// When the ledger let it go.
+    pub committed: Duration,
+    /// What becomes of it, by language.
+    pub targets: BTreeMap<Language, Target>,
+}
+
+impl Segment {
+    /// The marks of one target; playout's are the listener's and added by the caller.
+    pub fn marks(&self, target: &Target) -> Marks {
+        let spoken = matches!(self.origin, Origin::Speech(_));
+        Marks {
+            speech_start_ms: spoken.then(|| ms(self.start_at)),
+            speech_end_ms: spoken.then(|| ms(self.end_at)),
+            committed_ms: Some(ms(self.committed)),
+            translated_ms: target.translated.map(ms),
+            first_audio_ms: target.first_audio.map(ms),
+            playout_start_ms: None,
+            playout_end_ms: None,
+        }
+    }
+
+    /// Durations of the stages in milliseconds, as far as they were reached.
+    pub fn stages(&self, target: &Target) -> BTreeMap<&'static str, f64> {
+        let mut stages = BTreeMap::new();
+        if matches!(self.origin, Origin::Speech(_)) {
+            stages.insert("stt", ms(self.committed.saturating_sub(self.end_at)));
+        }
+        if let Some(translated) = target.translated {
+            stages.insert("mt", ms(translated.saturating_sub(self.committed)));
+            if let Some(first) = target.first_audio {
+                stages.insert("tts", ms(first.saturating_sub(translated)));
+            }
+        }
+        stages
+    }
+}
+
+/// Why a segment was lost, as the event tells it.
+pub fn reason(error: &StageError) -> String {
+    match &error.request_id {
+        Some(id) => format!("{} ({}; request {id})", error.message, error.code),
+        None => format!("{} ({})", error.message, error.code),
+    }
+}
