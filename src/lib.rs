@@ -1,1 +1,3 @@
 //! mgw
+
+pub mod config;
