@@ -1,0 +1,160 @@
+//! Settings that take one word of a few. The names stand here once: the table of keys, the parser
+//! and the generated documentation all read them from the enums.
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// The words a configuration may use, in order.
+            pub const NAMES: &'static [&'static str] = &[$($text),+];
+
+            /// The word for this value, as a configuration spells it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl Choice for $name {
+            fn from_word(word: &str) -> Option<Self> {
+                match word { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+/// An enum that a configuration gives by word.
+pub(crate) trait Choice: Sized {
+    /// The value for an exact word of `NAMES`.
+    fn from_word(word: &str) -> Option<Self>;
+}
+
+choice! {
+    /// Whether a listener hears the others' own voices under their translation.
+    Original {
+        /// Only the translation.
+        Off = "off",
+        /// The original voice is mixed under the translation.
+        Full = "full",
+    }
+}
+choice! {
+    /// What a session hears while it is alone in its room.
+    AloneCue {
+        /// Nothing.
+        Silence = "silence",
+        /// A soft comfort tone.
+        Tone = "tone",
+    }
+}
+choice! {
+    /// Who recognises speech.
+    SttProvider {
+        /// Deepgram, streaming.
+        Deepgram = "deepgram",
+    }
+}
+choice! {
+    /// Who translates text.
+    MtProvider {
+        /// DeepL.
+        Deepl = "deepl",
+    }
+}
+choice! {
+    /// Who synthesises speech.
+    TtsProvider {
+        /// ElevenLabs.
+        Elevenlabs = "elevenlabs",
+    }
+}
+choice! {
+    /// Which recognised words the ledger lets through to be spoken.
+    LedgerPolicy {
+        /// Only words the stt provider has marked final.
+        Final = "final",
+    }
+}
+choice! {
+    /// How much the library logs.
+    LogLevel {
+        /// Nothing.
+        Off = "off",
+        /// Errors.
+        Error = "error",
+        /// Warnings and above.
+        Warn = "warn",
+        /// Life of sessions and connections, and above.
+        Info = "info",
+        /// Decisions of the engine, and above.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+choice! {
+    /// Where Deepgram processes audio.
+    DeepgramRegion {
+        /// `api.deepgram.com`.
+        Default = "default",
+        /// European Union.
+        Eu = "eu",
+        /// Australia.
+        Au = "au",
+        /// India.
+        In = "in",
+    }
+}
+choice! {
+    /// Where DeepL processes text.
+    DeeplRegion {
+        /// `api.deepl.com`, or `api-free.deepl.com` for free keys.
+        Default = "default",
+        /// United States.
+        Us = "us",
+        /// Japan.
+        Jp = "jp",
+    }
+}
+choice! {
+    /// How formally DeepL addresses the listener. The strict forms `more` and `less` are left out:
+    /// they fail the request for target languages without formality.
+    DeeplFormality {
+        /// The vendor's default.
+        Default = "default",
+        /// Formal where the language can.
+        PreferMore = "prefer_more",
+        /// Informal where the language can.
+        PreferLess = "prefer_less",
+    }
+}
+choice! {
+    /// Which kind of model DeepL uses.
+    DeeplModelType {
+        /// Not sent; DeepL chooses what fits the language pair.
+        Default = "default",
+        /// Fastest.
+        LatencyOptimized = "latency_optimized",
+        /// Best; fails for pairs without such a model.
+        QualityOptimized = "quality_optimized",
+        /// Best where the pair has it.
+        PreferQualityOptimized = "prefer_quality_optimized",
+    }
+}
+choice! {
+    /// Where ElevenLabs processes text.
+    ElevenlabsRegion {
+        /// `api.elevenlabs.io`.
+        Default = "default",
+        /// United States.
+        Us = "us",
+        /// European Union (data residency).
+        Eu = "eu",
+        /// India (data residency).
+        In = "in",
+        /// Singapore (data residency).
+        Sg = "sg",
+    }
+}
