@@ -242,4 +242,22 @@ impl EventKind {
     pub fn is_interim(&self) -> bool {
         matches!(self, EventKind::Transcript { r#final: false, .. })
     }
+
+    /// What an operator should know of it, without anything that was said; `None` if all is well.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            EventKind::Provider { stage, provider, state: "down", code, message, request_id, .. } => {
+                let (code, message) = (code.as_deref().unwrap_or("-"), message.as_deref().unwrap_or("-"));
+                let request = request_id.as_deref().map(|id| format!("; request {id}")).unwrap_or_default();
+                Some(format!("{stage} provider {provider} is down: {message} ({code}{request})"))
+            }
+            EventKind::SegmentLost { stage, reason, start_ms, end_ms, .. } => {
+                Some(format!("speech from {start_ms} to {end_ms} ms was lost at {stage}: {reason}"))
+            }
+            EventKind::AudioDropped { stage, dropped_ms, .. } => Some(format!("{dropped_ms} ms of audio dropped: {stage}")),
+            EventKind::FailOpen { active: true, reason, .. } => Some(format!("the original voice passes: {reason}")),
+            EventKind::Error { code, message } => Some(format!("{code}: {message}")),
+            _ => None,
+        }
+    }
 }

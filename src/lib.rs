@@ -1,7 +1,55 @@
 //! mgw: two people on a phone call hear each other in their own languages.
+//!
+//! Whatever owns a call leg pushes what the leg says and pulls what it shall hear, 20 ms at a time.
+//! Recognition, translation, synthesis, timing and failures happen in here and never disturb the
+//! caller's thread. C programs use `include/mgw.h`; Rust ones [`Gateway`], [`session`] and [`media_port`].
+//!
+//! ```text
+//!  caller's thread            media thread (10 ms)                     tokio runtime
+//!  push_frame ─► up ring ───► engine::room: time line, ledger,  ─────► net::stt ◄─► recogniser
+//!                             segments, playout (no I/O, time   ─────► net::mt  ◄─► translator
+//!  pull_frame ◄─ 2 down rings ◄─ as an argument)                ◄───── net::tts ◄─► synthesiser
+//! ```
+//!
+//! | zone | files | may not |
+//! |---|---|---|
+//! | real-time edge | `ffi/frames`, `media_port` | allocate, lock, log, read the clock, enter the kernel |
+//! | sans-IO core | `engine/`, `provider/` | touch sockets, tokio, clocks, threads; no `unsafe` |
+//! | I/O edge | `net/`, `media_thread`, `bin/` | decide anything about words or playout |
+//!
+//! | to change | look at |
+//! |---|---|
+//! | a C function, the header | `ffi/`, `cbindgen.toml`, `status` |
+//! | a setting | `config/keys`, then `config/session` |
+//! | what is committed, when | `engine/ledger`, `engine/room/speaking` |
+//! | what is translated and spoken, deadlines, losses | `engine/room/segments` |
+//! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
+//! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
+//! | a vendor's messages | `provider/deepgram`, `provider/deepl`, `provider/elevenlabs` |
+//! | connections, retries, limits | `net/` |
+//! | events, their JSON | `event`, `event_queue`, `docs/events.schema.json` |
+//! | threads, panics, life cycle | `media_thread`, `gateway`, `sys` |
+//!
+//! The whole story is in `docs/architecture.md`.
+
+#[cfg(not(any(feature = "tls-rustls", feature = "tls-openssl")))]
+compile_error!("choose a TLS implementation: feature tls-rustls (default) or tls-openssl");
+
 pub mod config;
 pub mod engine;
 pub mod event;
+mod event_queue;
+pub mod ffi;
+mod gateway;
+pub mod log;
 pub mod media_port;
+mod media_thread;
+mod metrics;
+pub mod net;
 pub mod provider;
 pub mod status;
+pub mod sys;
+
+pub use event_queue::NextEvent;
+pub use gateway::{Error, Gateway, session};
+pub use status::Status;

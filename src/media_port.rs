@@ -439,9 +439,10 @@ impl EnginePort {
     /// What the puller has taken since the last completed rate change.
     pub fn pulled(&self) -> PullTotals {
         PullTotals {
-            asked: self.shared.asked.load(Relaxed) - self.asked_base,
-            speech: self.shared.speech_read.load(Acquire) - self.speech_base,
-            original: self.shared.original_read.load(Acquire) - self.original_base,
+            asked: self.shared.asked.load(Relaxed).saturating_sub(self.asked_base),
+            // Behind the base until the next pull has skipped what was flushed.
+            speech: self.shared.speech_read.load(Acquire).saturating_sub(self.speech_base),
+            original: self.shared.original_read.load(Acquire).saturating_sub(self.original_base),
         }
     }
 
@@ -454,12 +455,17 @@ impl EnginePort {
     /// Answers [`wanted_out_rate`](Self::wanted_out_rate): all written so far is skipped, totals begin at zero again.
     pub fn out_rate_done(&mut self) {
         self.change = (self.shared.out_rate_wanted.load(Acquire) >> 32) as u32;
+        self.restart();
+        self.shared.out_rate_done.store(self.change, Release);
+    }
+
+    /// All written so far is skipped and the totals begin at zero again.
+    pub fn restart(&mut self) {
         self.flush(Ring::Speech);
         self.flush(Ring::Original);
         self.speech_base = self.speech_written;
         self.original_base = self.original_written;
         self.asked_base = self.shared.asked.load(Relaxed);
-        self.shared.out_rate_done.store(self.change, Release);
     }
 
     /// Writes to a ring; returns how many samples fitted.

@@ -46,11 +46,6 @@ impl Ledger {
         self.repeated
     }
 
-    /// Session time up to which everything is committed.
-    pub fn committed_to(&self) -> Duration {
-        self.committed_to
-    }
-
     /// Takes a recogniser's report; returns the span to be translated now, if there is one.
     pub fn hear(&mut self, event: &SttEvent) -> Option<Commit> {
         match (self.policy, event) {
@@ -141,7 +136,7 @@ mod tests {
             assert_eq!(got.as_deref(), *want, "row {i}");
         }
         assert_eq!(ledger.repeated(), 3);
-        assert_eq!(ledger.committed_to(), ms(2200));
+        assert_eq!(ledger.committed_to, ms(2200));
     }
 
     #[test]

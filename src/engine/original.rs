@@ -39,13 +39,12 @@ pub struct Original {
     written: u64,
     pulled: u64,
     voices: BTreeMap<SessionId, Voice>,
-    dropped: u64,
 }
 
 impl Original {
     /// An empty mix at `hz`.
     pub fn new(hz: u32) -> Self {
-        Original { hz, mix: VecDeque::new(), written: 0, pulled: 0, voices: BTreeMap::new(), dropped: 0 }
+        Original { hz, mix: VecDeque::new(), written: 0, pulled: 0, voices: BTreeMap::new() }
     }
 
     /// Sets how loud a voice is heard, 0.0 for not at all; moves there in 10 ms.
@@ -89,7 +88,6 @@ impl Original {
         }
         voice.least = voice.least.min(waiting);
         if waiting > samples(LIMIT, out_hz) {
-            self.dropped += block.len() as u64;
             return block.len() as u64;
         }
         let ahead = voice.least.min(voice.least_last) > samples(AHEAD, out_hz);
@@ -133,11 +131,6 @@ impl Original {
         for voice in self.voices.values_mut() {
             *voice = Voice { gain: voice.gain.clone(), ..Voice::new(voice.hz, hz, 1.0) };
         }
-    }
-
-    /// Samples cut so far because no pause could absorb the drift.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
     }
 }
 

@@ -177,11 +177,6 @@ impl Playout {
         self.segments().any(|s| s == segment)
     }
 
-    /// True if nothing waits or sounds.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.sounding.is_empty()
-    }
-
     /// Audio that waits to be pulled, as far as it has come.
     pub fn backlog<'a>(&self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Duration {
         let waiting: Duration = self

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::member::TtsLine;
 use super::super::playout::Source;
 use super::super::segment::{Origin, Progress, Segment, Target, reason};
-use super::super::time::{ms, span};
+use super::super::time::ms;
 use super::super::{NetCommand, SegmentId, SessionId, SpeakJob, TranslateJob};
 use super::Room;
 use super::membership::tts_rate;
@@ -426,11 +426,6 @@ impl Room {
     pub(super) fn source(&self, id: SegmentId, target: Language) -> Option<Source<'_>> {
         let t = self.segments.get(&id)?.targets.get(&target)?;
         Some(Source { audio: &t.audio, rate: t.rate, over: t.is_over() })
-    }
-
-    /// Length of a segment's audio so far.
-    pub(super) fn length(&self, id: SegmentId, target: Language) -> Duration {
-        self.source(id, target).map_or(Duration::ZERO, |s| span(s.audio.len() as u64, s.rate))
     }
 }
 

@@ -1,0 +1,477 @@
+//! A media thread: an absolute 10 ms clock that moves audio between the rings, the rooms' engines and the network.
+//!
+//! Rooms are spread over one or two of these; they alone run engines. Not tokio: its timers are 1.5 ms
+//! late at the median, and TLS or JSON work must not delay a room. A panic inside a room rebuilds that
+//! room's engine; the others never notice.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use serde_json::Value;
+
+use crate::config::{Language, SessionConfig};
+use crate::engine::room::Room;
+use crate::engine::{Input, LeaveMode, Output, Ring, RoomId, SessionId, Verb};
+use crate::event::EventKind;
+use crate::event_queue::{EventQueue, Names};
+use crate::media_port::{EnginePort, Pushed, Retired};
+use crate::metrics::Metrics;
+use crate::net;
+
+/// The clock's period.
+pub const PERIOD: Duration = Duration::from_millis(10);
+/// Commands and network messages that may wait for the thread.
+const QUEUE: usize = 8192;
+/// Network messages handled between two looks at the clock.
+const BATCH: usize = 128;
+
+/// What the host's threads ask of a media thread.
+pub enum Command {
+    /// A session enters a room of this thread.
+    Join {
+        /// Who.
+        session: SessionId,
+        /// Its names; the room is found by name.
+        names: Names,
+        /// Settings.
+        config: Arc<SessionConfig>,
+        /// The engine's half of its port.
+        port: EnginePort,
+    },
+    /// A session leaves; its handle is stale already.
+    Leave {
+        /// Who.
+        session: SessionId,
+        /// How.
+        mode: LeaveMode,
+        /// The caller's half of its port, to be freed when no call is inside any more.
+        retired: Retired,
+    },
+    /// New settings.
+    Set(SessionId, Arc<SessionConfig>),
+    /// Speak this text to the session.
+    Say(SessionId, String, Language),
+    /// A command.
+    Do(SessionId, Verb),
+    /// A DTMF digit.
+    Dtmf(SessionId, char),
+    /// Statistics, sent to the reply channel.
+    Stats(SessionId, Sender<Value>),
+    /// Panic inside the session's room at its next tick.
+    #[cfg(feature = "fault-injection")]
+    Panic(SessionId),
+    /// Do nothing for so long.
+    #[cfg(feature = "fault-injection")]
+    Hang(Duration),
+    /// End.
+    Stop,
+}
+
+/// What all media threads of a gateway share with it.
+pub struct Shared {
+    /// Zero of gateway time.
+    pub started: Instant,
+    /// Where events go.
+    pub events: EventQueue,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Called when a session is gone for good.
+    pub on_gone: Box<dyn Fn(SessionId) + Send + Sync>,
+    /// Called with the text of a session's latest trouble.
+    pub on_trouble: Box<dyn Fn(SessionId, &str) + Send + Sync>,
+    /// Rounds that began more than one period late.
+    pub late_rounds: AtomicU64,
+    /// Rounds.
+    pub rounds: AtomicU64,
+    /// Rooms now.
+    pub rooms: AtomicU64,
+    /// What was recognised may be logged.
+    pub log_transcripts: bool,
+}
+
+/// A running media thread.
+pub struct Handle {
+    /// Where commands go.
+    pub commands: Sender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Starts thread number `index`.
+    ///
+    /// # Errors
+    /// The system refused a thread.
+    pub fn start(
+        index: usize,
+        shared: Arc<Shared>,
+        runtime: Arc<net::Runtime>,
+        ca_file: Option<PathBuf>,
+    ) -> io::Result<Handle> {
+        let (commands, commands_rx) = bounded(QUEUE);
+        let (net_tx, net_rx) = bounded(QUEUE);
+        let thread = crate::sys::spawn_thread(&format!("mgw-media-{index}"), move || {
+            crate::log::adopt();
+            let port = net::Port::new(runtime, net_tx, ca_file);
+            let mut media = Media {
+                shared,
+                net: port,
+                rooms: HashMap::new(),
+                names: HashMap::new(),
+                sessions: HashMap::new(),
+                graves: Vec::new(),
+                next_room: index as u64,
+            };
+            media.run(&commands_rx, &net_rx);
+        })?;
+        Ok(Handle { commands, thread })
+    }
+
+    /// Asks the thread to end and waits until `deadline`; false if it did not.
+    pub fn stop(self, deadline: Instant) -> bool {
+        let _ = self.commands.send_deadline(Command::Stop, deadline);
+        while !self.thread.is_finished() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // A panic that reached the thread itself was logged where it happened.
+        let _ = self.thread.join();
+        true
+    }
+}
+
+struct Seat {
+    room: RoomId,
+    names: Names,
+    config: Arc<SessionConfig>,
+    /// None once it has left.
+    port: Option<EnginePort>,
+    in_hz: u32,
+    out_hz: u32,
+}
+
+struct Hall {
+    room: Room,
+    name: String,
+    sessions: Vec<SessionId>,
+}
+
+struct Media {
+    shared: Arc<Shared>,
+    net: net::Port,
+    rooms: HashMap<RoomId, Hall>,
+    names: HashMap<String, RoomId>,
+    sessions: HashMap<SessionId, Seat>,
+    graves: Vec<Retired>,
+    next_room: u64,
+}
+
+impl Media {
+    fn run(&mut self, commands: &Receiver<Command>, net: &Receiver<(RoomId, net::FromNet)>) {
+        let mut next = Instant::now() + PERIOD;
+        loop {
+            let wait = next.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                self.round();
+                let now = Instant::now();
+                next += PERIOD;
+                if now > next {
+                    // Rounds that were missed are not made up for: the rings hold what there is.
+                    self.shared.late_rounds.fetch_add(1, Ordering::Relaxed);
+                    next = now + PERIOD;
+                }
+                continue;
+            }
+            select! {
+                recv(commands) -> command => match command {
+                    Ok(Command::Stop) | Err(_) => break,
+                    Ok(command) => self.obey(command),
+                },
+                recv(net) -> message => if let Ok((room, message)) = message {
+                    self.deliver(room, message);
+                    for (room, message) in net.try_iter().take(BATCH) {
+                        self.deliver(room, message);
+                    }
+                },
+                default(wait) => {}
+            }
+        }
+        self.end();
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Runs one input through a room; a panic there is caught and the room rebuilt.
+    fn with_room(&mut self, id: RoomId, f: impl FnOnce(&mut Room, Duration)) {
+        let now = self.now();
+        let Some(hall) = self.rooms.get_mut(&id) else { return };
+        if catch_unwind(AssertUnwindSafe(|| f(&mut hall.room, now))).is_err() {
+            self.rebuild(id);
+        }
+        self.carry_out(id);
+    }
+
+    fn deliver(&mut self, room: RoomId, message: net::FromNet) {
+        self.with_room(room, |room, now| room.handle(now, message.into()));
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Join { session, names, config, port } => self.join(session, names, config, port),
+            Command::Leave { session, mode, retired } => {
+                self.exchange(session);
+                if let Some(seat) = self.sessions.get_mut(&session) {
+                    seat.port = None;
+                }
+                self.graves.push(retired);
+                self.input(session, Input::Leave { session, mode });
+            }
+            Command::Set(session, config) => {
+                if let Some(seat) = self.sessions.get_mut(&session) {
+                    seat.config = config.clone();
+                }
+                self.input(session, Input::Set { session, config });
+            }
+            Command::Say(session, text, language) => self.input(session, Input::Say { session, text, language }),
+            Command::Do(session, verb) => self.input(session, Input::Command { session, verb }),
+            Command::Dtmf(session, digit) => self.input(session, Input::Dtmf { session, digit }),
+            Command::Stats(session, reply) => {
+                let _ = reply.try_send(self.stats(session));
+            }
+            #[cfg(feature = "fault-injection")]
+            Command::Panic(session) => {
+                if let Some(room) = self.sessions.get(&session).map(|s| s.room) {
+                    self.with_room(room, |room, _| room.inject_panic());
+                }
+            }
+            #[cfg(feature = "fault-injection")]
+            Command::Hang(time) => std::thread::sleep(time),
+            Command::Stop => {}
+        }
+    }
+
+    fn input(&mut self, session: SessionId, input: Input<'_>) {
+        if let Some(room) = self.sessions.get(&session).map(|s| s.room) {
+            self.with_room(room, |room, now| room.handle(now, input));
+        }
+    }
+
+    fn join(&mut self, session: SessionId, names: Names, config: Arc<SessionConfig>, port: EnginePort) {
+        let room = match self.names.get(&names.room) {
+            Some(room) => *room,
+            None => {
+                // Numbers of different threads never meet: each counts in its own residue class.
+                self.next_room += 256;
+                let room = RoomId(self.next_room);
+                let hall = Hall { room: Room::new(1), name: names.room.clone(), sessions: Vec::new() };
+                self.rooms.insert(room, hall);
+                self.names.insert(names.room.clone(), room);
+                self.shared.rooms.fetch_add(1, Ordering::Relaxed);
+                room
+            }
+        };
+        if let Some(hall) = self.rooms.get_mut(&room) {
+            hall.sessions.push(session);
+        }
+        let (in_hz, out_hz) = (config.rate_in, config.rate_out);
+        self.sessions
+            .insert(session, Seat { room, names, config: config.clone(), port: Some(port), in_hz, out_hz });
+        self.input(session, Input::Join { session, config });
+    }
+
+    /// One round: what was pushed goes in, time passes, what is to be heard comes out.
+    fn round(&mut self) {
+        self.shared.rounds.fetch_add(1, Ordering::Relaxed);
+        let rooms: Vec<RoomId> = self.rooms.keys().copied().collect();
+        for room in rooms {
+            let sessions = self.rooms.get(&room).map(|h| h.sessions.clone()).unwrap_or_default();
+            for session in &sessions {
+                self.exchange(*session);
+            }
+            self.with_room(room, |room, now| room.handle(now, Input::Tick));
+            for session in &sessions {
+                if let Some(port) = self.sessions.get(session).and_then(|s| s.port.as_ref()) {
+                    port.beat();
+                }
+            }
+        }
+        self.bury();
+    }
+
+    /// Hands a room what one of its sessions has pushed and pulled.
+    fn exchange(&mut self, session: SessionId) {
+        let now = self.now();
+        let Some(Seat { room: id, port: Some(port), in_hz, out_hz, .. }) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let id = *id;
+        let Some(Hall { room, .. }) = self.rooms.get_mut(&id) else { return };
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            port.drain(|pushed| {
+                let input = match pushed {
+                    Pushed::Samples(samples) => Input::Said { session, samples },
+                    Pushed::Gap { count, dropped } => Input::Gap { session, count, dropped },
+                    Pushed::Rate(hz) => {
+                        *in_hz = hz;
+                        Input::InRate { session, hz }
+                    }
+                };
+                room.handle(now, input);
+            });
+            room.handle(now, Input::Pulled { session, totals: port.pulled() });
+            if let Some(hz) = port.wanted_out_rate() {
+                *out_hz = hz;
+                room.handle(now, Input::OutRate { session, hz });
+            }
+        }));
+        if done.is_err() {
+            self.rebuild(id);
+        }
+        self.carry_out(id);
+    }
+
+    /// Does what a room wants done.
+    fn carry_out(&mut self, id: RoomId) {
+        let now = self.now();
+        while let Some(output) = self.rooms.get_mut(&id).and_then(|h| h.room.poll()) {
+            match output {
+                Output::Net(command) => self.net.apply(id, command),
+                Output::Event(event) => self.tell(now, event.session, &event.kind),
+                Output::Gone { session } => self.gone(session),
+                Output::Play { session, ring, samples } => {
+                    if let Some(port) = self.port(session) {
+                        let fitted = port.play(ring, &samples);
+                        debug_assert_eq!(fitted, samples.len(), "the lead is larger than the ring");
+                    }
+                }
+                Output::Flush { session } => {
+                    if let Some(port) = self.port(session) {
+                        port.flush(Ring::Speech);
+                    }
+                }
+                Output::OutRateDone { session, .. } => {
+                    if let Some(port) = self.port(session) {
+                        port.out_rate_done();
+                    }
+                }
+            }
+        }
+        if self.rooms.get(&id).is_some_and(|h| h.room.is_empty() && h.sessions.is_empty()) {
+            if let Some(hall) = self.rooms.remove(&id) {
+                self.names.remove(&hall.name);
+            }
+            self.net.close_room(id);
+            self.shared.rooms.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn port(&mut self, session: SessionId) -> Option<&mut EnginePort> {
+        self.sessions.get_mut(&session)?.port.as_mut()
+    }
+
+    fn tell(&self, now: Duration, session: SessionId, kind: &EventKind) {
+        static NOBODY: Names = Names { id: String::new(), room: String::new(), profile: String::new() };
+        let names = self.sessions.get(&session).map_or(&NOBODY, |s| &s.names);
+        self.shared.metrics.observe(&names.profile, kind);
+        if let Some(text) = kind.trouble() {
+            tracing::warn!(session = session.0, room = names.room, "{text}");
+            (self.shared.on_trouble)(session, &text);
+        }
+        if self.shared.log_transcripts
+            && let EventKind::Transcript { r#final: true, text, .. } = kind
+        {
+            tracing::info!(session = session.0, room = names.room, "said: {text}");
+        }
+        self.shared.events.push(now, session, names, kind);
+    }
+
+    fn gone(&mut self, session: SessionId) {
+        self.net.close_session(session);
+        if let Some(seat) = self.sessions.remove(&session)
+            && let Some(hall) = self.rooms.get_mut(&seat.room)
+        {
+            hall.sessions.retain(|s| *s != session);
+        }
+        (self.shared.on_gone)(session);
+    }
+
+    /// A room's engine panicked: what was in flight is reported lost, and a new engine takes the sessions over.
+    fn rebuild(&mut self, id: RoomId) {
+        let now = self.now();
+        tracing::error!(room = id.0, "a room's engine panicked and is rebuilt; the original voices pass meanwhile");
+        let Some(hall) = self.rooms.get_mut(&id) else { return };
+        // The broken engine is only read, and even that may panic.
+        let lost = catch_unwind(AssertUnwindSafe(|| (hall.room.in_flight(), hall.room.next_segment())));
+        let (lost, next_segment) = lost.unwrap_or_default();
+        let sessions = hall.sessions.clone();
+        hall.room = Room::new(next_segment + 1);
+        self.net.close_room(id);
+        let message = "the room's engine failed and was rebuilt: what was on its way is lost, calls go on; \
+                       please report it with the log";
+        for session in &sessions {
+            self.tell(now, *session, &EventKind::Error { code: "engine_panic", message: message.into() });
+        }
+        for (session, kind) in lost {
+            self.tell(now, session, &kind);
+        }
+        for session in sessions {
+            let Some(seat) = self.sessions.get_mut(&session) else { continue };
+            let (config, in_hz, out_hz) = (seat.config.clone(), seat.in_hz, seat.out_hz);
+            match &mut seat.port {
+                Some(port) => {
+                    port.restart();
+                    if let Some(hall) = self.rooms.get_mut(&id) {
+                        hall.room.rejoin(now, session, config, in_hz, out_hz);
+                    }
+                }
+                None => {
+                    self.tell(now, session, &EventKind::Closed { segments: 0, lost: 0 });
+                    self.gone(session);
+                }
+            }
+        }
+    }
+
+    fn stats(&self, session: SessionId) -> Value {
+        let Some(seat) = self.sessions.get(&session) else { return Value::Null };
+        let mut stats = self.rooms.get(&seat.room).map_or(Value::Null, |h| h.room.stats(session));
+        if let (Some(port), Some(map)) = (&seat.port, stats.as_object_mut()) {
+            let (pushed, pulled) = port.frames();
+            map.insert("frames_in".into(), pushed.into());
+            map.insert("frames_out".into(), pulled.into());
+            map.insert("samples_dropped".into(), port.dropped().into());
+        }
+        if let Some(map) = stats.as_object_mut() {
+            map.insert("id".into(), seat.names.id.clone().into());
+            map.insert("room".into(), seat.names.room.clone().into());
+        }
+        stats
+    }
+
+    /// Frees the caller's halves of closed sessions in which no call is any more.
+    fn bury(&mut self) {
+        let graves = std::mem::take(&mut self.graves);
+        self.graves = graves.into_iter().filter_map(|g| g.try_free().err()).collect();
+    }
+
+    fn end(&mut self) {
+        for session in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.gone(session);
+        }
+        let until = Instant::now() + Duration::from_secs(1);
+        while !self.graves.is_empty() && Instant::now() < until {
+            self.bury();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
