@@ -130,13 +130,8 @@ impl EventQueue {
     }
 
     /// Events that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().queue.len()
-    }
-
-    /// No event waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -181,7 +176,7 @@ mod tests {
             queue.push(now, id, &names, &transcript(i % 2 == 0));
         }
         // 20 finals do not fit into 16 places: the first 16 stay, and nothing of them is lost to interims.
-        assert_eq!(queue.len(), 16);
+        assert_eq!(queue.waiting(), 16);
         let mut seen = Vec::new();
         while let Some(event) = take(&queue) {
             assert_eq!(event["final"], true, "{event}");

@@ -290,7 +290,7 @@ impl Gateway {
         let mut text = shared.metrics.text(&[
             ("mgw_sessions", "Sessions now, those that drain included.", *self.alive.lock() as f64),
             ("mgw_rooms", "Rooms now.", load(&shared.rooms)),
-            ("mgw_events_waiting", "Events that the host has not fetched.", shared.events.len() as f64),
+            ("mgw_events_waiting", "Events that the host has not fetched.", shared.events.waiting() as f64),
             ("mgw_media_rounds", "Rounds of the media threads since the start.", load(&shared.rounds)),
             ("mgw_media_rounds_late", "Rounds that began more than 10 ms late.", load(&shared.late_rounds)),
             ("mgw_net_tasks", "Network tasks now.", tasks),

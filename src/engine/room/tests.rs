@@ -579,8 +579,9 @@ fn while_a_provider_is_down_the_original_voice_passes_and_translation_returns() 
 fn a_flush_silences_at_once_and_says_what_was_not_heard() {
     let mut call = Call::pair();
     call.segment(1, 100, 8000);
+    call.run(ms(100));
     call.segment(2, 200, 8000);
-    call.run(ms(200));
+    call.run(ms(100));
     call.input(Input::Command { session: B, verb: Verb::Flush });
     call.run(ms(1500));
     let heard = call.speech(B);
