@@ -1,0 +1,141 @@
+//! What the tests share: the local cloud as a process, coded speech, legs that push and pull in real time.
+#![allow(dead_code, missing_docs)]
+
+#[path = "../../src/bin/mgw-local-cloud/coded/codec.rs"]
+pub mod codec;
+pub mod leg;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mgw::config::Config;
+use mgw::{Gateway, NextEvent};
+use serde_json::Value;
+
+/// The local cloud, ended when dropped (its standard input closes even if the test is killed).
+pub struct Cloud {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+impl Cloud {
+    pub fn start(scenario: &str) -> Cloud {
+        Cloud::start_with(scenario, &[])
+    }
+
+    pub fn start_with(scenario: &str, more: &[&str]) -> Cloud {
+        let file = temp_file("scenario.toml");
+        std::fs::write(&file, scenario).expect("scenario file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mgw-local-cloud"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-parent", "--scenario"])
+            .arg(&file)
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("mgw-local-cloud starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("first line");
+        let address = line
+            .split_whitespace()
+            .find_map(|w| w.parse().ok())
+            .unwrap_or_else(|| panic!("no address in {line:?}"));
+        Cloud { child, address }
+    }
+
+    /// A configuration that points all three vendors at this cloud, with profiles 7777 (en) and 8888 (es).
+    pub fn config(&self, more: &[(&str, &str)]) -> Config {
+        let mut config = Config::new();
+        let http = format!("http://{}", self.address);
+        for (key, value) in [
+            ("deepgram.base_url", http.as_str()),
+            ("deepl.base_url", &http),
+            ("elevenlabs.base_url", &http),
+            ("deepgram.api_key", "dg-test-key"),
+            ("deepl.api_key", "dl-test-key"),
+            ("elevenlabs.api_key", "el-test-key"),
+            ("profile.7777.language", "en"),
+            ("profile.8888.language", "es"),
+        ] {
+            config.set(key, value).unwrap_or_else(|e| panic!("{e}"));
+        }
+        for (key, value) in more {
+            config.set(key, value).unwrap_or_else(|e| panic!("{e}"));
+        }
+        config
+    }
+
+    /// The cloud's own log of what really arrived.
+    pub fn stats(&self) -> Value {
+        let mut socket = TcpStream::connect(self.address).expect("local cloud");
+        socket.write_all(b"GET /__stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("request");
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut socket, &mut text).expect("reply");
+        let body = &text[text.find("\r\n\r\n").expect("body")..];
+        // A chunked body has sizes between its parts; the JSON is one object either way.
+        let json = &body[body.find('{').expect("object")..=body.rfind('}').expect("object")];
+        serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A path of its own below cargo's folder for test files.
+pub fn temp_file(name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{n}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("folder for test files");
+    folder.join(name)
+}
+
+/// Everything a gateway has to tell, as JSON.
+pub fn events(gateway: &Gateway) -> Vec<Value> {
+    let mut buf = vec![0; 1024];
+    let mut all = Vec::new();
+    loop {
+        match gateway.next_event(&mut buf) {
+            Ok(n) => all.push(serde_json::from_slice(&buf[..n]).expect("an event is JSON")),
+            Err(NextEvent::TooShort(n)) => buf.resize(n, 0),
+            Err(NextEvent::Empty) => return all,
+        }
+    }
+}
+
+/// Waits for a condition, generously; panics with `what` when it never comes.
+pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < until, "waited {limit:?} for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Threads of this process by name, and open descriptors.
+pub fn threads() -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir("/proc/self/task")
+        .expect("tasks")
+        .filter_map(|t| std::fs::read_to_string(t.ok()?.path().join("comm")).ok())
+        .map(|n| n.trim().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+pub fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("descriptors").count()
+}
