@@ -5,5 +5,6 @@
 pub mod config;
 pub mod engine;
 pub mod event;
+pub mod net;
 pub mod provider;
 pub mod status;
