@@ -3,6 +3,14 @@
 //! Each vendor's messages are pure functions in a file of its own; `net/` carries the bytes.
 //! All times here are on the session's own clock (see [`stream_clock`]), never the vendor's.
 
+pub mod deepgram;
+pub mod deepl;
+pub mod elevenlabs;
+pub mod error;
+pub mod stream_clock;
+#[cfg(test)]
+pub(crate) mod test_config;
+
 use std::time::Duration;
 
 /// One stage of the way from a voice to a voice in another language.

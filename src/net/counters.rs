@@ -1,0 +1,48 @@
+//! What the drivers count, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Counters since the runtime began; each only grows.
+        #[derive(Debug, Default)]
+        pub struct Counters { $(pub(super) $name: AtomicU64,)+ }
+
+        impl Counters {
+            /// Name and value of every counter.
+            pub fn values(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.load(Ordering::Relaxed)),)+]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections asked for.
+    connects,
+    /// Connections refused or not made.
+    connect_failures,
+    /// Connections lost after they were open.
+    drops,
+    /// Provider messages of a type that is not known.
+    unknown_messages,
+    /// Provider messages that could not be read.
+    malformed_messages,
+    /// Audio bytes sent to recognisers.
+    stt_bytes,
+    /// Translation requests that were sent a second time.
+    mt_retries,
+    /// Translations that failed.
+    mt_failures,
+    /// Segments given to a synthesiser a second time.
+    tts_retries,
+    /// Segments that could not be spoken.
+    tts_failures,
+    /// Tasks that panicked.
+    panics,
+}
+
+/// Adds one.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

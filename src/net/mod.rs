@@ -1,0 +1,183 @@
+//! The network side: carries the vendors' messages between a media thread and the providers.
+//!
+//! ```text
+//! media thread --Port::apply(room, NetCommand)--> bounded queues --> tasks (stt, mt, tts) <--> vendors
+//! media thread <----------- channel of (room, FromNet) ------------- tasks
+//! ```
+//! A [`Port`] belongs to one media thread and never makes it wait. Every connection belongs to a
+//! session; [`Port::close_session`] and dropping the port leave nothing behind. What cannot be
+//! delivered to a vendor is reported as lost, never dropped silently.
+
+mod counters;
+mod dialer;
+mod mt;
+mod port;
+mod runtime;
+mod stt;
+mod stt_queue;
+mod tls;
+mod transport;
+mod tts;
+mod tts_queue;
+
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, TrySendError};
+
+pub use counters::Counters;
+pub use port::Port;
+pub use runtime::Runtime;
+
+use crate::config::Language;
+use crate::engine::{Input, RoomId, SegmentId, SessionId};
+use crate::provider::{ErrorClass, LinkState, SpeechChunk, Stage, StageError, SttEvent};
+use dialer::{Dialer, DialerStore};
+
+/// Size that the channel to a media thread should have (`crossbeam_channel::bounded`).
+pub const CHANNEL_SIZE: usize = 8192;
+/// How long a task waits before it tries again to put a message into a full channel.
+const FULL_PAUSE: Duration = Duration::from_millis(2);
+
+/// What the network tells a room: an [`Input`] that owns everything.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromNet {
+    /// A recogniser reported.
+    Stt {
+        /// Whose speech.
+        session: SessionId,
+        /// What.
+        event: SttEvent,
+    },
+    /// A translation came back.
+    Translated {
+        /// Which segment.
+        segment: SegmentId,
+        /// Into which language.
+        target: Language,
+        /// The text, or why there is none.
+        result: Result<String, StageError>,
+    },
+    /// Synthesised speech came back.
+    Speech {
+        /// Which segment.
+        segment: SegmentId,
+        /// In which language.
+        target: Language,
+        /// The audio, its end or its failure.
+        chunk: SpeechChunk,
+    },
+    /// A provider connection changed its state.
+    Link {
+        /// Whose connection.
+        session: SessionId,
+        /// Which stage.
+        stage: Stage,
+        /// The new state.
+        state: LinkState,
+    },
+}
+
+impl From<FromNet> for Input<'static> {
+    fn from(message: FromNet) -> Self {
+        match message {
+            FromNet::Stt { session, event } => Input::Stt { session, event },
+            FromNet::Translated {
+                segment,
+                target,
+                result,
+            } => Input::Translated {
+                segment,
+                target,
+                result,
+            },
+            FromNet::Speech {
+                segment,
+                target,
+                chunk,
+            } => Input::Speech {
+                segment,
+                target,
+                chunk,
+            },
+            FromNet::Link {
+                session,
+                stage,
+                state,
+            } => Input::Link {
+                session,
+                stage,
+                state,
+            },
+        }
+    }
+}
+
+/// The way to a room's media thread.
+#[derive(Clone)]
+struct Outbox {
+    sender: Sender<(RoomId, FromNet)>,
+    room: RoomId,
+}
+
+impl Outbox {
+    /// Delivers in order; while the channel is full only this task waits, not its worker thread.
+    async fn send(&self, message: FromNet) {
+        let mut parcel = (self.room, message);
+        loop {
+            match self.sender.try_send(parcel) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => parcel = back,
+            }
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
+    }
+}
+
+/// What the drivers of one session share.
+#[derive(Clone)]
+struct Driver {
+    session: SessionId,
+    outbox: Outbox,
+    dialers: Arc<DialerStore>,
+    ca_file: Option<PathBuf>,
+    counters: Arc<Counters>,
+}
+
+impl Driver {
+    async fn dialer(&self) -> Result<Arc<Dialer>, StageError> {
+        self.dialers.get(self.ca_file.as_deref()).await
+    }
+
+    async fn link(&self, stage: Stage, state: LinkState) {
+        if let LinkState::Down { error, retry_in } = &state {
+            tracing::warn!(
+                session = self.session.0, stage = stage.name(), code = %error.code, class = error.class.name(),
+                request_id = error.request_id.as_deref().unwrap_or(""), retry_in_ms = retry_in.map(|p| p.as_millis() as u64),
+                "{}", error.message
+            );
+        }
+        self.outbox
+            .send(FromNet::Link {
+                session: self.session,
+                stage,
+                state,
+            })
+            .await;
+    }
+}
+
+/// A fault of our own, told like a provider's so that the engine acts on it.
+fn internal_error() -> StageError {
+    StageError::new(
+        ErrorClass::RetryNow,
+        "internal",
+        "A fault inside mgw; please report it. The log says more.",
+    )
+}

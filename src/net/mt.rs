@@ -1,0 +1,228 @@
+//! Translation: a request per segment over shared, kept connections, tried twice within its budget.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::counters::count;
+use super::runtime::lock;
+use super::{Driver, FromNet};
+use crate::config::SessionConfig;
+use crate::engine::TranslateJob;
+use crate::provider::{ErrorClass, LinkState, Stage, StageError, deepl};
+
+/// Largest reply read; DeepL takes at most 128 KiB of text.
+const MOST_REPLY: usize = 1 << 20;
+/// Pause before the second try where the vendor is busy and named none.
+const BUSY_PAUSE: Duration = Duration::from_millis(150);
+/// The first try may take this part of the budget, so that a dead connection leaves time for another.
+const FIRST_TRY: f64 = 0.6;
+/// A connection is not warmed again for so long.
+const WARM_EVERY: Duration = Duration::from_secs(60);
+const WARM_DEADLINE: Duration = Duration::from_secs(10);
+/// Most warmed addresses remembered.
+const MOST_WARMED: usize = 256;
+
+/// What the translations of one session share.
+pub(super) struct Mt {
+    pub(super) driver: Driver,
+    /// The last state told: usable, or down with this code.
+    state: Mutex<Option<Result<(), String>>>,
+}
+
+impl Mt {
+    pub(super) fn new(driver: Driver) -> Self {
+        Self {
+            driver,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Translates and delivers the answer, whatever it is.
+    pub(super) async fn translate(self: Arc<Self>, job: TranslateJob) {
+        let deadline = Instant::now() + job.budget;
+        let result = self.attempts(&job, deadline).await.map_err(|error| {
+            count(&self.driver.counters.mt_failures);
+            error.without(&[job.config.deepl.api_key.expose(), &job.text])
+        });
+        // A text that DeepL does not like says nothing about the connection.
+        match &result {
+            Err(error) if error.class == ErrorClass::BadRequest => {}
+            Err(error) => self.state(Err(error.clone())).await,
+            Ok(_) => self.state(Ok(())).await,
+        }
+        self.answer(&job, result).await;
+    }
+
+    /// After a panic: the answer is an error.
+    pub(super) async fn after_panic(self: Arc<Self>, job: TranslateJob) {
+        self.answer(&job, Err(super::internal_error())).await;
+    }
+
+    async fn answer(&self, job: &TranslateJob, result: Result<String, StageError>) {
+        let message = FromNet::Translated {
+            segment: job.segment,
+            target: job.target,
+            result,
+        };
+        self.driver.outbox.send(message).await;
+    }
+
+    async fn attempts(&self, job: &TranslateJob, deadline: Instant) -> Result<String, StageError> {
+        let body = deepl::body(job)?;
+        let dialer = self.driver.dialer().await?;
+        let first_deadline = Instant::now() + (deadline - Instant::now()).mul_f64(FIRST_TRY);
+        let error = match post(&dialer.pooled, &job.config, body.clone(), first_deadline).await {
+            Err(error) if error.is_passing() => error,
+            done => return done,
+        };
+        let pause = match error.class {
+            ErrorClass::RetryLater(pause) => pause.unwrap_or(BUSY_PAUSE),
+            _ => Duration::ZERO,
+        };
+        if Instant::now() + pause >= deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        count(&self.driver.counters.mt_retries);
+        // A kept connection may have been closed by the other side at the very moment of the first try.
+        post(&dialer.fresh, &job.config, body, deadline).await
+    }
+
+    /// Opens a connection before it is needed and sees whether the key is good; asks for the usage,
+    /// which is not billed.
+    pub(super) async fn warm(self: Arc<Self>, config: Arc<SessionConfig>) {
+        let asked = async {
+            let dialer = self.driver.dialer().await?;
+            let request = dialer
+                .pooled
+                .get(deepl::usage_url(&config.deepl.base_url))
+                .headers(deepl::headers(&config)?);
+            fetch(request, Instant::now() + WARM_DEADLINE).await
+        };
+        let asked = asked.await;
+        match asked {
+            Ok(_) => self.state(Ok(())).await,
+            // Only what a person must mend is told early; anything else is found out by the first text.
+            Err(error) if error.class == ErrorClass::Configuration && error.code != "404" => {
+                self.state(Err(error.without(&[config.deepl.api_key.expose()])))
+                    .await;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Tells the state if it changed. There is no connection of the session's own to open again, so
+    /// `retry_in` is zero: the next text is the next attempt.
+    async fn state(&self, new: Result<(), StageError>) {
+        let brief = new
+            .as_ref()
+            .map(|()| ())
+            .map_err(|error| error.code.clone());
+        if lock(&self.state).replace(brief.clone()) == Some(brief) {
+            return;
+        }
+        let state = match new {
+            Ok(()) => LinkState::Ready,
+            Err(error) => LinkState::Down {
+                error,
+                retry_in: Some(Duration::ZERO),
+            },
+        };
+        self.driver.link(Stage::Mt, state).await;
+    }
+}
+
+async fn post(
+    client: &reqwest::Client,
+    config: &SessionConfig,
+    body: Vec<u8>,
+    deadline: Instant,
+) -> Result<String, StageError> {
+    let request = client
+        .post(deepl::translate_url(&config.deepl.base_url))
+        .headers(deepl::headers(config)?)
+        .body(body);
+    deepl::parse_reply(&fetch(request, deadline).await?)
+}
+
+/// The body of a reply with status 200.
+async fn fetch(request: reqwest::RequestBuilder, deadline: Instant) -> Result<Vec<u8>, StageError> {
+    let work = async {
+        let mut reply = request.send().await.map_err(|error| broken(&error))?;
+        let (status, headers) = (reply.status().as_u16(), reply.headers().clone());
+        let mut body = Vec::new();
+        while let Some(piece) = reply.chunk().await.map_err(|error| broken(&error))? {
+            if body.len() + piece.len() > MOST_REPLY {
+                return Err(StageError::new(
+                    ErrorClass::BadRequest,
+                    "reply_too_long",
+                    "The reply is too long.",
+                ));
+            }
+            body.extend_from_slice(&piece);
+        }
+        if status == 200 {
+            Ok(body)
+        } else {
+            Err(deepl::http_error(status, &headers, &body))
+        }
+    };
+    timeout_at(deadline, work).await.unwrap_or_else(|_| {
+        Err(StageError::new(
+            ErrorClass::RetryNow,
+            "timeout",
+            "The translator took too long.",
+        ))
+    })
+}
+
+/// A fault on the way. The innermost reason is shown; URLs hold no secrets but are of no use here.
+fn broken(error: &reqwest::Error) -> StageError {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(inner) = reason.source() {
+        reason = inner;
+    }
+    let text = reason.to_string();
+    // rustls' own error type is not to be had through reqwest in both TLS builds; its words are stable enough.
+    let certificate = error.is_connect() && text.contains("certificate");
+    let class = if certificate {
+        ErrorClass::Configuration
+    } else {
+        ErrorClass::RetryNow
+    };
+    StageError::new(
+        class,
+        if certificate { "tls" } else { "connection" },
+        format!("The connection failed: {text}"),
+    )
+}
+
+/// Which addresses were warmed, and when. One for each port.
+#[derive(Debug, Default)]
+pub(super) struct Warmed(HashMap<u64, std::time::Instant>);
+
+impl Warmed {
+    /// True if the address of `config` is to be warmed now.
+    pub(super) fn due(&mut self, config: &SessionConfig) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (
+            config.deepl.base_url.to_string(),
+            config.deepl.api_key.expose(),
+        )
+            .hash(&mut hasher);
+        let now = std::time::Instant::now();
+        if self.0.len() >= MOST_WARMED {
+            self.0.clear();
+        }
+        let before = self.0.get(&hasher.finish()).copied();
+        let due = before.is_none_or(|at| now - at >= WARM_EVERY);
+        if due {
+            self.0.insert(hasher.finish(), now);
+        }
+        due
+    }
+}

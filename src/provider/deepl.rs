@@ -1,0 +1,207 @@
+//! DeepL `/v2/translate`: the translator's request, reply and errors.
+//!
+//! Format: DeepL's OpenAPI of 2026-06. One text per request, already cut into a segment, with what
+//! the same speaker said before as context (not translated, not billed).
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+use super::error::{class_of_status, clean, header, sentence_of_status};
+use super::{ErrorClass, StageError};
+use crate::config::{BaseUrl, DeeplFormality, DeeplModelType, DeeplRegion, SessionConfig};
+use crate::engine::TranslateJob;
+
+/// DeepL refuses a body of more than 128 KiB; context is shortened to stay well below.
+const MAX_BODY: usize = 120 * 1024;
+/// Most context sent, in bytes; older sentences than this bring nothing and cost time.
+const MAX_CONTEXT: usize = 8 * 1024;
+/// What `User-Agent` says; DeepL answers 400 without one.
+pub const AGENT: &str = concat!("mgw/", env!("CARGO_PKG_VERSION"));
+
+/// The base URL of a region and a key: free keys (`…:fx`) have a host of their own.
+pub fn base_url(region: DeeplRegion, key: &str) -> &'static str {
+    region.base_url(key.ends_with(":fx"))
+}
+
+/// Where texts are posted.
+pub fn translate_url(base: &BaseUrl) -> String {
+    base.http("/v2/translate")
+}
+
+/// A request that costs nothing: it opens the connection and shows whether the key is good.
+pub fn usage_url(base: &BaseUrl) -> String {
+    base.http("/v2/usage")
+}
+
+/// The headers of every request; the key's is marked sensitive.
+///
+/// # Errors
+/// `Configuration` if the key cannot stand in a header.
+pub fn headers(config: &SessionConfig) -> Result<HeaderMap, StageError> {
+    let mut key =
+        HeaderValue::from_str(&format!("DeepL-Auth-Key {}", config.deepl.api_key.expose()))
+            .map_err(|_| {
+                StageError::new(
+                    ErrorClass::Configuration,
+                    "bad_settings",
+                    "deepl.api_key is not a key.",
+                )
+            })?;
+    key.set_sensitive(true);
+    Ok(HeaderMap::from_iter([
+        (AUTHORIZATION, key),
+        (USER_AGENT, HeaderValue::from_static(AGENT)),
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ]))
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    text: [&'a str; 1],
+    source_lang: &'a str,
+    target_lang: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    context: &'a str,
+    split_sentences: &'static str,
+    preserve_formatting: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    formality: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    glossary_id: Option<&'a str>,
+}
+
+/// The JSON body for a job.
+///
+/// # Errors
+/// `Configuration` if DeepL does not know a language; `BadRequest` if the text alone is too long.
+pub fn body(job: &TranslateJob) -> Result<Vec<u8>, StageError> {
+    let unknown = |stage: &str, name: &str| {
+        StageError::new(
+            ErrorClass::Configuration,
+            "bad_settings",
+            format!("DeepL does not translate {stage} {name}."),
+        )
+    };
+    let settings = &job.config.deepl;
+    let context = context(&job.context, settings.context_segments);
+    let mut request = Request {
+        text: [&job.text],
+        source_lang: job
+            .source
+            .deepl_source()
+            .ok_or_else(|| unknown("from", job.source.name()))?,
+        target_lang: job
+            .target
+            .deepl_target()
+            .ok_or_else(|| unknown("into", job.target.name()))?,
+        context: &context,
+        split_sentences: "0",
+        preserve_formatting: true,
+        formality: match settings.formality {
+            DeeplFormality::Default => None,
+            other => Some(other.as_str()),
+        },
+        model_type: match settings.model_type {
+            DeeplModelType::Default => None,
+            other => Some(other.as_str()),
+        },
+        glossary_id: settings.glossary_id.as_deref(),
+    };
+    let encode = |request: &Request<'_>| {
+        serde_json::to_vec(request).map_err(|_| {
+            StageError::new(
+                ErrorClass::BadRequest,
+                "bad_text",
+                "The text cannot be put into JSON.",
+            )
+        })
+    };
+    let mut bytes = encode(&request)?;
+    if bytes.len() > MAX_BODY {
+        request.context = "";
+        bytes = encode(&request)?;
+    }
+    if bytes.len() > MAX_BODY {
+        return Err(StageError::new(
+            ErrorClass::BadRequest,
+            "413",
+            "The text is too long for one request.",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// The newest `segments` texts that fit, oldest first.
+fn context(said: &[String], segments: usize) -> String {
+    let mut left = MAX_CONTEXT;
+    let newest = said.iter().rev().take(segments).take_while(|text| {
+        let fits = text.len() < left;
+        left = left.saturating_sub(text.len() + 1);
+        fits
+    });
+    let mut chosen: Vec<&str> = newest.map(String::as_str).collect();
+    chosen.reverse();
+    chosen.join(" ")
+}
+
+/// Reads a reply with status 200.
+///
+/// # Errors
+/// `RetryNow` if it is not what the vendor promises.
+pub fn parse_reply(body: &[u8]) -> Result<String, StageError> {
+    #[derive(Deserialize)]
+    struct Reply {
+        translations: Vec<Translation>,
+    }
+    #[derive(Deserialize)]
+    struct Translation {
+        text: String,
+    }
+    let wrong = |why| StageError::new(ErrorClass::RetryNow, "bad_reply", why);
+    let reply: Reply =
+        serde_json::from_slice(body).map_err(|_| wrong("The reply is not what DeepL promises."))?;
+    let first = reply
+        .translations
+        .into_iter()
+        .next()
+        .ok_or_else(|| wrong("The reply has no translation in it."))?;
+    Ok(first.text)
+}
+
+/// What a status other than 200 means; bodies may be empty.
+pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Body {
+        message: Option<String>,
+        detail: Option<String>,
+    }
+    let parsed: Body = serde_json::from_slice(body).unwrap_or_default();
+    let class = match status {
+        456 => ErrorClass::ProviderOut,
+        404 => ErrorClass::Configuration,
+        status => class_of_status(status, headers),
+    };
+    let said = parsed
+        .message
+        .or(parsed.detail)
+        .map(|said| clean(&said, 200))
+        .filter(|said| !said.is_empty());
+    let fallback = match status {
+        456 => "The quota of the billing period is used up.",
+        status => sentence_of_status(status),
+    };
+    StageError::new(
+        class,
+        status.to_string(),
+        said.as_deref().unwrap_or(fallback),
+    )
+    .with_request_id(header(headers, "x-trace-id"))
+}
+
+#[cfg(test)]
+#[path = "deepl_tests.rs"]
+mod tests;
