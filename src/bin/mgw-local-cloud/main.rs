@@ -1,2 +1,3 @@
-//! x
-fn main(){}
+//! The emulator of the three cloud services, on loopback.
+mod coded;
+fn main() {}
