@@ -2,3 +2,6 @@
 pub mod codec;
 #[cfg(test)]
 mod codec_tests;
+mod engine;
+
+pub use engine::{CodedEngine, capital};
