@@ -74,7 +74,7 @@ async fn a_conversation_from_speech_to_metadata() {
     ws.pcm(&sentence("en", 10..16, 1.5)).await;
     ws.pcm(&sentence("en", 20..24, 1.5)).await;
     ws.json(json!({"type": "CloseStream"})).await;
-    let (all, code, _) = ws.to_end().await;
+    let (all, code, _) = ws.until_closed().await;
     assert_eq!(code, 1000);
     assert_eq!(all.last().unwrap()["type"], "Metadata");
     let metadata = all.last().unwrap();
@@ -155,9 +155,8 @@ async fn a_conversation_from_speech_to_metadata() {
         }
     }
     cloud.assert_no_violations().await;
-    let stats = cloud.stats().await;
+    let stats = cloud.until_stats(|s| s["open"]["stt"] == 0).await;
     assert!((stats["audio_s"]["stt"].as_f64().unwrap() - sent).abs() < 0.01);
-    assert_eq!(stats["open"]["stt"], 0);
 }
 
 #[tokio::test]
@@ -192,7 +191,7 @@ async fn long_speech_is_cut_at_word_gaps_and_every_word_comes_once() {
     let mut ws = open(&cloud, &format!("{BASE}&endpointing=300")).await;
     ws.pcm(&sentence("en", 0..60, 0.6)).await;
     ws.json(json!({"type": "CloseStream"})).await;
-    let (all, ..) = ws.to_end().await;
+    let (all, ..) = ws.until_closed().await;
     let finals: Vec<&Value> = all
         .iter()
         .filter(|v| v["is_final"] == true && !transcript(v).is_empty())
@@ -242,12 +241,12 @@ async fn keep_alive_rules() {
         ws.json(json!({"type": "KeepAlive"})).await;
     }
     ws.json(json!({"type": "CloseStream"})).await;
-    assert_eq!(ws.to_end().await.1, 1000);
+    assert_eq!(ws.until_closed().await.1, 1000);
     cloud.assert_no_violations().await;
     // Neither.
     let mut ws = open(&cloud, BASE).await;
     ws.pcm(&[0; 320]).await;
-    let (_, code, reason) = ws.to_end().await;
+    let (_, code, reason) = ws.until_closed().await;
     assert_eq!(code, 1011);
     assert!(reason.contains("https://dpgr.am/net0001"), "{reason}");
     // Keep-alives alone do not replace the first audio.
@@ -256,12 +255,12 @@ async fn keep_alive_rules() {
         ws.json(json!({"type": "KeepAlive"})).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(ws.to_end().await.1, 1011);
+    assert_eq!(ws.until_closed().await.1, 1011);
     // A keep-alive in a binary frame is audio.
     let mut ws = open(&cloud, BASE).await;
     ws.binary(br#"{"type":"KeepAlive"}"#.to_vec()).await;
     ws.json(json!({"type": "CloseStream"})).await;
-    ws.to_end().await;
+    ws.until_closed().await;
     cloud.assert_violation("JSON in a binary frame").await;
 }
 
@@ -270,7 +269,7 @@ async fn bad_frames_end_the_stream() {
     let cloud = Cloud::start("");
     let mut ws = open(&cloud, BASE).await;
     ws.binary(vec![0; 641]).await;
-    let (_, code, reason) = ws.to_end().await;
+    let (_, code, reason) = ws.until_closed().await;
     assert!(
         code == 1008 && reason.contains("DATA-0000"),
         "{code} {reason}"
@@ -278,14 +277,14 @@ async fn bad_frames_end_the_stream() {
     let mut ws = open(&cloud, BASE).await;
     ws.pcm(&sentence("en", 1..3, 0.0)).await;
     ws.binary(Vec::new()).await;
-    let (all, code, _) = ws.to_end().await;
+    let (all, code, _) = ws.until_closed().await;
     assert_eq!(
         (code, transcript(&all[0])),
         (1000, spelt("en", 1..3).as_str())
     );
     let mut ws = open(&cloud, BASE).await;
     ws.text("hello").await;
-    let (all, code, _) = ws.to_end().await;
+    let (all, code, _) = ws.until_closed().await;
     assert_eq!((code, &all[0]["type"]), (1008, &json!("Error")));
     for hint in ["half a sample", "empty binary", "unknown message"] {
         cloud.assert_violation(hint).await;

@@ -231,8 +231,6 @@ async fn speaks_http2_and_tls() {
     let ca = dir.path().join("ca.pem");
     let cloud = Cloud::start_with(FAST, &["--tls", "--ca-out", ca.to_str().unwrap()]);
     assert!(cloud.line.ends_with(" tls"));
-    // A second test of this process may have installed it already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(&std::fs::read(&ca).unwrap()).unwrap();
     let tls = Client::builder()
         .user_agent("x")

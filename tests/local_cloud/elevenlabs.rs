@@ -30,7 +30,7 @@ async fn error(cloud: &Cloud, path: &str, messages: &[Value]) -> String {
     for message in messages {
         ws.json(message.clone()).await;
     }
-    let (all, code, _) = ws.to_end().await;
+    let (all, code, _) = ws.until_closed().await;
     assert_eq!(code, 1008);
     let last = all.last().unwrap();
     assert_eq!(last["code"], 1008);
@@ -74,7 +74,7 @@ async fn contexts_speak_side_by_side_each_to_its_is_final() {
     assert_eq!(hear(&heard["a"], 16000), (spelt("es", 0..12), 0));
     assert_eq!(hear(&heard["b"], 16000), (spelt("en", 40..45), 0));
     ws.json(json!({"close_socket": true})).await;
-    assert_eq!(ws.to_end().await.1, 1000);
+    assert_eq!(ws.until_closed().await.1, 1000);
     cloud.assert_no_violations().await;
     let stats = cloud.stats().await;
     assert_eq!(
@@ -96,7 +96,7 @@ async fn single_context_schedule_and_alignment() {
     let first = ws.until(|v| v["audio"].is_string()).await;
     assert!(first["isFinal"].is_null());
     ws.json(json!({"text": ""})).await;
-    let (all, code, _) = ws.to_end().await;
+    let (all, code, _) = ws.until_closed().await;
     assert_eq!(code, 1000);
     assert_eq!(
         all.last().unwrap(),
@@ -211,14 +211,14 @@ async fn rules_of_the_sockets() {
     for (header, key) in [("wrong", ""), ("", "wrong"), ("", "")] {
         let mut ws = cloud.open(SINGLE, ("xi-api-key", header)).await.unwrap().0;
         ws.json(json!({"text": " ", "xi_api_key": key})).await;
-        let (all, code, _) = ws.to_end().await;
+        let (all, code, _) = ws.until_closed().await;
         assert_eq!((code, &all[0]["error"]), (1008, &json!("invalid_api_key")));
     }
     for name in ["xi_api_key", "xi-api-key"] {
         let mut ws = cloud.open(SINGLE, ("xi-api-key", "")).await.unwrap().0;
         ws.json(json!({"text": " ", name: "k"})).await;
         ws.json(json!({"text": ""})).await;
-        assert_eq!(ws.to_end().await.1, 1000);
+        assert_eq!(ws.until_closed().await.1, 1000);
     }
 }
 

@@ -29,6 +29,8 @@ impl Cloud {
     }
 
     pub fn start_with(scenario: &str, args: &[&str]) -> Cloud {
+        // reqwest is built without a default provider; another test may have installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("scenario.toml");
         std::fs::write(&file, scenario).unwrap();
@@ -107,6 +109,19 @@ impl Cloud {
             .json()
             .await
             .unwrap()
+    }
+
+    /// Waits until the stats fulfil a condition.
+    pub async fn until_stats(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begin = std::time::Instant::now();
+        loop {
+            let stats = self.stats().await;
+            if wanted(&stats) {
+                return stats;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{stats}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn assert_no_violations(&self) {
@@ -200,12 +215,20 @@ impl Socket {
     }
 
     /// All JSON messages up to the close frame, and that.
-    pub async fn to_end(&mut self) -> (Vec<Value>, u16, String) {
+    pub async fn until_closed(&mut self) -> (Vec<Value>, u16, String) {
         let mut values = Vec::new();
         loop {
             match self.next().await {
                 Got::Json(value) => values.push(value),
-                Got::Close(code, reason) => return (values, code, reason),
+                Got::Close(code, reason) => {
+                    // Reading on sends our own close frame.
+                    let end = self.next().await;
+                    assert!(
+                        matches!(end, Got::Broken(_)),
+                        "{end:?} after the close frame"
+                    );
+                    return (values, code, reason);
+                }
                 other => panic!("{other:?} after {values:?}"),
             }
         }

@@ -100,11 +100,7 @@ where
             break;
         }
         sent += pcm.len();
-        let upto = if total == 0 {
-            0
-        } else {
-            characters.len() * sent / total
-        };
+        let upto = (characters.len() * sent).checked_div(total).unwrap_or(0);
         let seconds = pcm.len() as f64 / f64::from(params.format.rate);
         app.stats
             .with(|n| *n.audio_s.entry(Stage::Tts).or_default() += seconds);
