@@ -1,2 +1,203 @@
-//! x
-fn main(){}
+//! `mgw-local-cloud`: Deepgram, DeepL and ElevenLabs on loopback, as strict as the vendors and with scripted timing and faults.
+//!
+//! `serve` (the default) runs the services on one port; `talk` makes a WAV file of coded speech; `ear` tells what one says.
+
+mod app;
+mod coded;
+mod conn;
+mod deepgram;
+mod deepl;
+mod elevenlabs;
+mod engine;
+mod fault;
+mod g711;
+mod scenario;
+mod server;
+mod stats;
+mod tls;
+mod tools;
+
+use app::App;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use engine::Engine;
+use scenario::Scenario;
+use std::collections::HashMap;
+use std::future::pending;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    about = "The three cloud services on loopback, with scripted timing and faults",
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Runs the services (the default).
+    Serve(Serve),
+    /// Writes coded speech into a WAV file and prints what it says as JSON.
+    Talk(tools::Talk),
+    /// Prints what a WAV file says as JSON.
+    Ear {
+        /// WAV file, 16 bit.
+        input: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EngineName {
+    /// Coded speech: exact words by tones.
+    Coded,
+    /// Real offline models.
+    Offline,
+}
+
+#[derive(Args, Debug)]
+struct Serve {
+    /// Loopback address and port; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// What hears, translates and speaks.
+    #[arg(long, value_enum, default_value = "coded")]
+    engine: EngineName,
+    /// Scenario file (TOML): latencies, pacing, faults.
+    #[arg(long)]
+    scenario: Option<PathBuf>,
+    /// Accepts this key only, as SERVICE=KEY with deepgram, deepl or elevenlabs; may be repeated.
+    #[arg(long, value_name = "SERVICE=KEY")]
+    api_key: Vec<String>,
+    /// Speaks TLS with a certificate of a test authority made at start.
+    #[arg(long)]
+    tls: bool,
+    /// Writes the test authority's certificate (PEM) here before the port is announced.
+    #[arg(long, requires = "tls")]
+    ca_out: Option<PathBuf>,
+    /// Ends when standard input does.
+    #[arg(long)]
+    exit_with_parent: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(Command::Talk(ask)) => tools::talk(&ask)
+            .map(|v| print_line(&v.to_string()))
+            .map_err(|e| e.to_string()),
+        Some(Command::Ear { input }) => tools::ear(&input)
+            .map(|v| print_line(&v.to_string()))
+            .map_err(|e| e.to_string()),
+        Some(Command::Serve(ask)) => run(&ask),
+        None => run(&cli.serve),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("mgw-local-cloud: {text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints and flushes; a reader that has gone is no reason to panic.
+fn print_line(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+fn run(ask: &Serve) -> Result<(), String> {
+    if !ask.listen.ip().is_loopback() {
+        return Err(format!("{} is not a loopback address", ask.listen));
+    }
+    let scenario = match &ask.scenario {
+        None => Scenario::default(),
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?
+        }
+    };
+    let mut keys: HashMap<String, Vec<String>> = HashMap::new();
+    for pair in &ask.api_key {
+        match pair.split_once('=') {
+            Some((service @ ("deepgram" | "deepl" | "elevenlabs"), key)) if !key.is_empty() => {
+                keys.entry(service.to_owned())
+                    .or_default()
+                    .push(key.to_owned());
+            }
+            _ => return Err("--api-key: want deepgram=KEY, deepl=KEY or elevenlabs=KEY".to_owned()),
+        }
+    }
+    let engine: Arc<dyn Engine> = match ask.engine {
+        EngineName::Coded => Arc::new(coded::CodedEngine::new(
+            scenario.seed,
+            scenario.stt.revision_rate,
+        )),
+        EngineName::Offline => return Err("--engine offline is not part of this build".to_owned()),
+    };
+    let app = Arc::new(App::new(engine, scenario, keys));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    let result = runtime.block_on(serve(ask, app));
+    // Blocking work of an engine must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(ask: &Serve, app: Arc<App>) -> Result<(), String> {
+    let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    let (tls, suffix) = if ask.tls {
+        let (acceptor, ca) = tls::make().map_err(|e| e.to_string())?;
+        if let Some(path) = &ask.ca_out {
+            std::fs::write(path, ca).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        (Some(acceptor), " tls")
+    } else {
+        (None, "")
+    };
+    let listener = TcpListener::bind(ask.listen)
+        .await
+        .map_err(|e| format!("cannot listen on {}: {e}", ask.listen))?;
+    let address = listener.local_addr().map_err(|e| e.to_string())?;
+    print_line(&format!("mgw-local-cloud listening on {address}{suffix}"));
+    let parent = parent_gone(ask.exit_with_parent);
+    let stop = async {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            () = parent => {}
+        }
+    };
+    server::serve(listener, tls, app, stop).await;
+    Ok(())
+}
+
+/// Ready when standard input ends; never if that is not asked for.
+async fn parent_gone(wanted: bool) {
+    if !wanted {
+        return pending().await;
+    }
+    let (gone, wait) = tokio::sync::oneshot::channel::<()>();
+    // A plain thread: reading standard input cannot be cancelled and must not hold up the runtime.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        while matches!(std::io::stdin().read(&mut buffer), Ok(n) if n > 0) {}
+        drop(gone);
+    });
+    let _ = wait.await;
+}

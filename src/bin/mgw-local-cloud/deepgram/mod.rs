@@ -1,0 +1,396 @@
+//! Deepgram's `GET /v1/listen`: the handshake, the websocket and its rules. What the audio means is [`session`]'s.
+
+mod query;
+mod rate;
+mod session;
+mod sha256;
+mod vad;
+
+use crate::app::App;
+use crate::conn::ConnCtl;
+use crate::engine::EngineErrorKind;
+use crate::fault::{self, Open};
+use crate::g711;
+use crate::scenario::{Fault, On, Stage};
+use crate::stats::keep_last;
+use axum::Json;
+use axum::extract::rejection::ExtensionRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use query::{Encoding, Query};
+use rand::RngExt;
+use rate::RateWatch;
+use session::{Kind, Pace, Session};
+use sha256::Sha256;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep_until};
+
+const NET_0001: &str = "Deepgram did not receive audio data or a text message within the timeout window. See https://dpgr.am/net0001";
+
+/// `GET /v1/listen`
+pub async fn listen(
+    State(app): State<Arc<App>>,
+    ctl: Result<Extension<Arc<ConnCtl>>, ExtensionRejection>,
+    headers: HeaderMap,
+    RawQuery(raw): RawQuery,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let ctl = ctl.map_or_else(|_| ConnCtl::new(), |Extension(ctl)| ctl);
+    let fault = match fault::on_request(&app, &ctl, Stage::Stt, true).await {
+        Ok(fault) => fault,
+        Err(response) => return response,
+    };
+    let request_id = app.uuid();
+    let refuse = |status: StatusCode, code: &str, text: &str| {
+        app.stats.violation(format!("deepgram: {text}"));
+        refused(&request_id, status, code, text)
+    };
+    if !credentials(&headers).is_some_and(|key| app.key_is_good("deepgram", &key)) {
+        return refuse(
+            StatusCode::UNAUTHORIZED,
+            "INVALID_AUTH",
+            "Invalid credentials.",
+        );
+    }
+    let pairs: Vec<_> = url::form_urlencoded::parse(raw.unwrap_or_default().as_bytes())
+        .into_owned()
+        .collect();
+    let query = match Query::parse(&pairs) {
+        Ok(query) => query,
+        Err(text) => return refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY_PARAMETER", &text),
+    };
+    for remark in &query.remarks {
+        app.stats.violation(format!("deepgram: {remark}"));
+    }
+    let scenario = app.scenario();
+    let open = app
+        .stats
+        .with(|n| n.open.get(&Stage::Stt).copied().unwrap_or(0));
+    if usize::try_from(open).unwrap_or(0) >= scenario.stt.max_streams {
+        let text = "Too many requests. Please try again later";
+        return refused(
+            &request_id,
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOO_MANY_REQUESTS",
+            text,
+        );
+    }
+    let recognizer = match app.engine.recognizer(&query.language, query.sample_rate) {
+        Ok(recognizer) => recognizer,
+        Err(e) => {
+            let (status, code) = match e.kind {
+                EngineErrorKind::UnsupportedLanguage | EngineErrorKind::BadInput => {
+                    (StatusCode::BAD_REQUEST, "Bad Request")
+                }
+                EngineErrorKind::TooManyStreams => {
+                    (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS")
+                }
+                EngineErrorKind::Unavailable => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE")
+                }
+            };
+            let text = format!(
+                "No such model/language/tier combination found: {}",
+                e.message
+            );
+            return if status == StatusCode::BAD_REQUEST {
+                refuse(status, code, &text)
+            } else {
+                refused(&request_id, status, code, &e.message)
+            };
+        }
+    };
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade
+            .protocols(["token", "bearer"])
+            .max_message_size(4 << 20),
+        Err(rejection) => {
+            app.stats.violation("deepgram: no websocket handshake");
+            return rejection.into_response();
+        }
+    };
+    let pace = Pace {
+        interim_ms: scenario.stt.interim_interval_ms,
+        cut_ms: scenario.stt.cut_after_ms,
+    };
+    let encoding = query.encoding;
+    let rate = query.sample_rate;
+    let seed = app.chance(RngExt::random);
+    let session = Session::new(query, pace, recognizer, request_id.clone(), seed);
+    let open = Open::new(&app, Stage::Stt);
+    let now = Instant::now();
+    let stream = Stream {
+        session,
+        encoding,
+        sample_rate: rate,
+        outbox: VecDeque::new(),
+        started: now,
+        last_heard: now,
+        audio: false,
+        rate: RateWatch::new(
+            now.into_std(),
+            scenario.deepgram.rate_limit,
+            Duration::from_millis(scenario.deepgram.rate_window_ms),
+        ),
+        idle: Duration::from_millis(scenario.deepgram.idle_timeout_ms),
+        sha: Sha256::new(),
+        app: app.clone(),
+        ctl,
+        fault: fault.map(|f| (now + Duration::from_millis(f.after_ms), f)),
+        _open: open,
+    };
+    let mut response = upgrade.on_upgrade(move |ws| stream.run(ws));
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("dg-request-id", id);
+    }
+    response
+}
+
+/// The key from `Authorization: Token|Bearer …` or from `Sec-WebSocket-Protocol: token, …`.
+fn credentials(headers: &HeaderMap) -> Option<String> {
+    let pair = |name: &str, separator: char| {
+        let (scheme, key) = headers.get(name)?.to_str().ok()?.split_once(separator)?;
+        let known = ["token", "bearer"]
+            .iter()
+            .any(|s| scheme.trim().eq_ignore_ascii_case(s));
+        known.then(|| key.trim().to_owned())
+    };
+    pair("authorization", ' ').or_else(|| pair("sec-websocket-protocol", ','))
+}
+
+fn refused(request_id: &str, status: StatusCode, code: &str, text: &str) -> Response {
+    let body = serde_json::json!({"err_code": code, "err_msg": text, "request_id": request_id});
+    let mut response = (status, Json(body)).into_response();
+    for (name, value) in [("dg-request-id", request_id), ("dg-error", text)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// What follows a client's message.
+enum Next {
+    Go,
+    /// Send what waits, then close.
+    Close(u16, String),
+}
+
+struct Stream {
+    session: Session,
+    encoding: Encoding,
+    sample_rate: u32,
+    outbox: VecDeque<(Instant, String)>,
+    started: Instant,
+    last_heard: Instant,
+    audio: bool,
+    rate: RateWatch,
+    idle: Duration,
+    sha: Sha256,
+    app: Arc<App>,
+    ctl: Arc<ConnCtl>,
+    fault: Option<(Instant, Fault)>,
+    _open: Open,
+}
+
+impl Stream {
+    async fn run(mut self, mut ws: WebSocket) {
+        loop {
+            // KeepAlive alone does not keep a stream that never had audio.
+            let idle_at = if self.audio {
+                self.last_heard
+            } else {
+                self.started
+            } + self.idle;
+            let due = self.outbox.front().map(|(due, _)| *due);
+            let fault_at = self.fault.as_ref().map(|(at, _)| *at);
+            let far = Instant::now() + Duration::from_secs(3600);
+            tokio::select! {
+                biased;
+                () = sleep_until(fault_at.unwrap_or(far)), if fault_at.is_some() => {
+                    let Some((_, fault)) = self.fault.take() else { continue };
+                    if !fault::on_socket(&mut ws, &self.ctl, &fault).await {
+                        return;
+                    }
+                }
+                () = sleep_until(due.unwrap_or(far)), if due.is_some() => {
+                    let Some((_, text)) = self.outbox.pop_front() else { continue };
+                    if ws.send(Message::text(text)).await.is_err() {
+                        return;
+                    }
+                }
+                () = sleep_until(idle_at) => {
+                    self.app.stats.violation("deepgram: no audio or KeepAlive in time (NET-0001)");
+                    return fault::close(&mut ws, 1011, NET_0001).await;
+                }
+                message = ws.recv() => {
+                    let Some(Ok(message)) = message else { return };
+                    if !matches!(message, Message::Binary(_) | Message::Text(_)) {
+                        continue;
+                    }
+                    self.app.stats.with(|n| *n.messages.entry(Stage::Stt).or_default() += 1);
+                    if let Some(fault) = self.app.fault(Stage::Stt, On::Message) {
+                        self.fault = Some((Instant::now() + Duration::from_millis(fault.after_ms), fault));
+                    }
+                    let next = match message {
+                        Message::Binary(bytes) => self.binary(&bytes),
+                        Message::Text(text) => self.text(&text),
+                        _ => Next::Go,
+                    };
+                    if let Next::Close(code, reason) = next {
+                        return self.end(&mut ws, code, &reason).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn end(&mut self, ws: &mut WebSocket, code: u16, reason: &str) {
+        for (due, text) in std::mem::take(&mut self.outbox) {
+            sleep_until(due).await;
+            if ws.send(Message::text(text)).await.is_err() {
+                return;
+            }
+        }
+        fault::close(ws, code, reason).await;
+    }
+
+    fn binary(&mut self, bytes: &[u8]) -> Next {
+        self.last_heard = Instant::now();
+        if bytes.is_empty() {
+            self.app.stats.violation("deepgram: empty binary frame");
+            return self.close_stream();
+        }
+        if bytes.starts_with(b"{\"type\"") {
+            self.app
+                .stats
+                .violation("deepgram: JSON in a binary frame was taken for audio");
+        }
+        self.audio = true;
+        let pcm: Vec<i16> = match self.encoding {
+            Encoding::Linear16 if bytes.len() % 2 == 1 => {
+                self.app
+                    .stats
+                    .violation("deepgram: half a sample (DATA-0000)");
+                return Next::Close(
+                    1008,
+                    "DATA-0000: The payload cannot be decoded as linear16 audio.".to_owned(),
+                );
+            }
+            Encoding::Linear16 => bytes
+                .chunks_exact(2)
+                .map(|b| i16::from_le_bytes([b[0], b[1]]))
+                .collect(),
+            Encoding::Mulaw => bytes.iter().map(|b| g711::ulaw_to_linear(*b)).collect(),
+            Encoding::Alaw => bytes.iter().map(|b| g711::alaw_to_linear(*b)).collect(),
+        };
+        self.sha.update(bytes);
+        let seconds = pcm.len() as f64 / f64::from(self.sample_rate);
+        self.app
+            .stats
+            .with(|n| *n.audio_s.entry(Stage::Stt).or_default() += seconds);
+        if let Some(text) = self.rate.audio(std::time::Instant::now(), seconds) {
+            self.app.stats.violation(format!("deepgram: {text}"));
+        }
+        // Recognition is heavy with real models; other connections go on meanwhile.
+        let messages = tokio::task::block_in_place(|| self.session.audio(&pcm));
+        self.post(messages);
+        Next::Go
+    }
+
+    fn text(&mut self, text: &str) -> Next {
+        self.last_heard = Instant::now();
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(text);
+        let kind = parsed
+            .as_ref()
+            .ok()
+            .and_then(|v| v.get("type"))
+            .and_then(|t| t.as_str());
+        match kind {
+            Some("KeepAlive") => Next::Go,
+            Some("Finalize") => {
+                let messages = self.session.finalize();
+                self.post(messages);
+                Next::Go
+            }
+            Some("CloseStream") => self.close_stream(),
+            _ => {
+                self.app
+                    .stats
+                    .violation(format!("deepgram: unknown message {:.60}", text));
+                let error = serde_json::json!({"type": "Error", "variant": "SchemaError", "description": "Could not deserialize last text message."});
+                self.outbox.push_back((Instant::now(), error.to_string()));
+                Next::Close(
+                    1008,
+                    "DATA-0000: Could not deserialize last text message.".to_owned(),
+                )
+            }
+        }
+    }
+
+    fn close_stream(&mut self) -> Next {
+        let messages = self.session.close(&iso_now(), &self.sha.clone().hex());
+        self.post(messages);
+        Next::Close(1000, String::new())
+    }
+
+    fn post(&mut self, messages: Vec<session::Message>) {
+        let scenario = self.app.scenario();
+        for message in messages {
+            let delay = match message.kind {
+                Kind::Interim => self
+                    .app
+                    .chance(|rng| scenario.stt.interim_delay_ms.draw(rng)),
+                Kind::Final => self.app.chance(|rng| scenario.stt.final_delay_ms.draw(rng)),
+                Kind::Event => Duration::ZERO,
+            };
+            if message.kind == Kind::Final
+                && let Some(text) = message
+                    .json
+                    .pointer("/channel/alternatives/0/transcript")
+                    .and_then(|t| t.as_str())
+                && !text.is_empty()
+            {
+                self.app
+                    .stats
+                    .with(|n| keep_last(&mut n.finals, text.to_owned()));
+            }
+            // A slow message holds back those behind it: the order is the vendor's promise.
+            let earliest = self
+                .outbox
+                .back()
+                .map_or_else(Instant::now, |(due, _)| (*due).max(Instant::now()));
+            self.outbox.push_back((
+                earliest.max(Instant::now() + delay),
+                message.json.to_string(),
+            ));
+        }
+    }
+}
+
+/// Now as `2026-11-20T10:35:00.000Z` (civil date from days, Howard Hinnant's algorithm).
+fn iso_now() -> String {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86400 + 719_468, since.as_secs() % 86400);
+    let (era, doe) = (days / 146_097, days % 146_097);
+    let yoe = (doe - doe / 1460 + doe / 36524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (
+        doy - (153 * mp + 2) / 5 + 1,
+        if mp < 10 { mp + 3 } else { mp - 9 },
+    );
+    let year = yoe + era * 400 + u64::from(month <= 2);
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z",
+        since.subsec_millis()
+    )
+}

@@ -1,0 +1,119 @@
+//! One generation: text into audio chunks, paced as the scenario says and cut irregularly, now and then inside a sample.
+
+use super::params::Params;
+use crate::app::App;
+use crate::engine::EngineError;
+use crate::scenario::Stage;
+use crate::stats::keep_last;
+use rand::RngExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// A piece of audio, with the text that belongs to it if alignments were asked for.
+pub struct Chunk {
+    /// Coded audio; may end inside a sample, the rest is in the next.
+    pub bytes: Vec<u8>,
+    /// Text spoken in this piece.
+    pub text: String,
+    /// Its length.
+    pub ms: f64,
+}
+
+/// Synthesises `text` and gives chunks to `sink` when they are due. Stops early when `sink` returns false or `stop` is set.
+pub async fn run<F, Fut>(
+    app: &Arc<App>,
+    params: &Params,
+    text: String,
+    stop: &Arc<AtomicBool>,
+    mut sink: F,
+) -> Result<(), EngineError>
+where
+    F: FnMut(Chunk) -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let scenario = app.scenario();
+    app.stats.with(|n| {
+        *n.characters.entry(Stage::Tts).or_default() += text.chars().count() as u64;
+        keep_last(&mut n.spoken, text.clone());
+    });
+    let first = Instant::now() + app.chance(|rng| scenario.tts.first_audio_ms.draw(rng));
+    let (sender, mut receiver) = mpsc::channel::<Vec<i16>>(64);
+    let work = {
+        let (app, params, text, stop) = (app.clone(), params.clone(), text.clone(), stop.clone());
+        tokio::task::spawn_blocking(move || {
+            app.engine.synthesize(
+                &text,
+                &params.voice,
+                params.language.as_deref(),
+                params.format.rate,
+                &mut |pcm| {
+                    !stop.load(Ordering::Relaxed) && sender.blocking_send(pcm.to_vec()).is_ok()
+                },
+            )
+        })
+    };
+    let mut waiting: Vec<i16> = Vec::new();
+    let mut total = 0;
+    if params.sync_alignment {
+        // Only with all audio known can characters be placed in it.
+        while let Some(pcm) = receiver.recv().await {
+            waiting.extend(pcm);
+        }
+        total = waiting.len();
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let (mut carried, mut sent, mut told, mut ended) = (Vec::new(), 0_usize, 0_usize, false);
+    let mut began: Option<Instant> = None;
+    while !(ended && waiting.is_empty() && carried.is_empty()) {
+        let range = scenario.tts.chunk_ms;
+        let (ms, odd) = app.chance(|rng| {
+            (
+                rng.random_range(range.0..=range.1),
+                rng.random_bool(scenario.tts.odd_chunk_rate),
+            )
+        });
+        let want = (params.format.rate as usize * ms as usize / 1000).max(1);
+        while !ended && waiting.len() < want {
+            match receiver.recv().await {
+                Some(pcm) => waiting.extend(pcm),
+                None => ended = true,
+            }
+        }
+        let rest = waiting.split_off(want.min(waiting.len()));
+        let pcm = std::mem::replace(&mut waiting, rest);
+        let mut bytes = std::mem::take(&mut carried);
+        bytes.extend(params.format.bytes(&pcm));
+        if odd && params.format.width() == 2 && bytes.len() > 2 && !(ended && waiting.is_empty()) {
+            carried = bytes.split_off(bytes.len() - 1);
+        }
+        if bytes.is_empty() {
+            continue;
+        }
+        sleep_until(first).await;
+        let start = *began.get_or_insert_with(Instant::now);
+        let audio_s = sent as f64 / f64::from(params.format.rate);
+        sleep_until(start + Duration::from_secs_f64(audio_s / scenario.tts.speed)).await;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        sent += pcm.len();
+        let upto = (characters.len() * sent).checked_div(total).unwrap_or(0);
+        let seconds = pcm.len() as f64 / f64::from(params.format.rate);
+        app.stats
+            .with(|n| *n.audio_s.entry(Stage::Tts).or_default() += seconds);
+        let chunk = Chunk {
+            bytes,
+            text: characters[told..upto.max(told)].iter().collect(),
+            ms: seconds * 1000.0,
+        };
+        told = upto.max(told);
+        if !sink(chunk).await {
+            break;
+        }
+    }
+    drop(receiver);
+    work.await.unwrap_or(Ok(()))
+}

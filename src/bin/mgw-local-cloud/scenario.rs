@@ -1,0 +1,428 @@
+//! The scenario: latencies, pacing and faults of the emulated services, read from TOML. Unknown keys are refused.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A delay: fixed milliseconds (`100`) or log-normal (`{ median = 120, p95 = 300 }`), drawn with the scenario's seed.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Latency {
+    /// Always the same.
+    Fixed(f64),
+    /// Log-normal with this median and 95th percentile.
+    Spread(Spread),
+}
+
+/// Median and 95th percentile in milliseconds.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spread {
+    /// Half of the delays are shorter.
+    pub median: f64,
+    /// One in twenty is longer.
+    pub p95: f64,
+}
+
+impl Latency {
+    /// Draws one delay.
+    pub fn draw(self, rng: &mut ChaCha8Rng) -> Duration {
+        let ms = match self {
+            Latency::Fixed(ms) => ms,
+            Latency::Spread(s) => {
+                // Box-Muller; 1.6449 is the normal 95 % quantile.
+                let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+                let normal = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+                s.median * ((s.p95 / s.median).ln() / 1.6449 * normal).exp()
+            }
+        };
+        Duration::from_secs_f64(ms.clamp(0.0, 600_000.0) / 1000.0)
+    }
+
+    fn check(self, key: &str) -> Result<(), String> {
+        let good = match self {
+            Latency::Fixed(ms) => (0.0..=600_000.0).contains(&ms),
+            Latency::Spread(s) => s.median > 0.0 && s.p95 >= s.median && s.p95 <= 600_000.0,
+        };
+        good.then_some(()).ok_or_else(|| {
+            format!("{key}: want milliseconds from 0 to 600000, or median > 0 and p95 >= median")
+        })
+    }
+}
+
+/// The whole file. Every table and key may be left out.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scenario {
+    /// Seed of all chance in the servers.
+    pub seed: u64,
+    /// Recognition, whatever the vendor.
+    pub stt: Stt,
+    /// Translation.
+    pub mt: Mt,
+    /// Synthesis.
+    pub tts: Tts,
+    /// What only Deepgram has.
+    pub deepgram: Deepgram,
+    /// What only DeepL has.
+    pub deepl: DeepL,
+    /// Faults, looked at in order; the first that fits is fired.
+    pub fault: Vec<Fault>,
+}
+
+impl Default for Scenario {
+    fn default() -> Scenario {
+        Scenario {
+            seed: 1,
+            stt: Stt::default(),
+            mt: Mt::default(),
+            tts: Tts::default(),
+            deepgram: Deepgram::default(),
+            deepl: DeepL::default(),
+            fault: Vec::new(),
+        }
+    }
+}
+
+/// `[stt]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stt {
+    /// Audio time between interim results (1000).
+    pub interim_interval_ms: u32,
+    /// Share of newest interim words that are wrong at first (0.3); read at start only.
+    pub revision_rate: f64,
+    /// Extra delay of every interim result (0).
+    pub interim_delay_ms: Latency,
+    /// Extra delay of every final result and UtteranceEnd (0).
+    pub final_delay_ms: Latency,
+    /// Speech after which a final is cut at a word gap: at least `min`, drawn up to `max` (4000, 5000).
+    pub cut_after_ms: (u32, u32),
+    /// Streams at once before 429 (150).
+    pub max_streams: usize,
+}
+
+impl Default for Stt {
+    fn default() -> Stt {
+        Stt {
+            interim_interval_ms: 1000,
+            revision_rate: 0.3,
+            interim_delay_ms: Latency::Fixed(0.0),
+            final_delay_ms: Latency::Fixed(0.0),
+            cut_after_ms: (4000, 5000),
+            max_streams: 150,
+        }
+    }
+}
+
+/// `[mt]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mt {
+    /// Time from the whole request to the reply (100).
+    pub latency_ms: Latency,
+}
+
+impl Default for Mt {
+    fn default() -> Mt {
+        Mt {
+            latency_ms: Latency::Fixed(100.0),
+        }
+    }
+}
+
+/// What `close_context` does with text that is not yet spoken.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloseContext {
+    /// Speaks it, then says isFinal.
+    Finish,
+    /// Drops it and says isFinal at once.
+    Stop,
+}
+
+/// `[tts]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tts {
+    /// Time from the trigger of a generation to its first audio (288).
+    pub first_audio_ms: Latency,
+    /// Audio seconds sent per second (3.0).
+    pub speed: f64,
+    /// Audio in one message, drawn from this range ([40, 250]).
+    pub chunk_ms: (u32, u32),
+    /// Share of chunks that end in the middle of a sample (0.2).
+    pub odd_chunk_rate: f64,
+    /// Contexts that may be open on one connection (5).
+    pub max_contexts: usize,
+    /// `"finish"` (default) or `"stop"`.
+    pub close_context: CloseContext,
+    /// Voices that exist; empty (default) means all do.
+    pub voices: Vec<String>,
+}
+
+impl Default for Tts {
+    fn default() -> Tts {
+        Tts {
+            first_audio_ms: Latency::Fixed(288.0),
+            speed: 3.0,
+            chunk_ms: (40, 250),
+            odd_chunk_rate: 0.2,
+            max_contexts: 5,
+            close_context: CloseContext::Finish,
+            voices: Vec::new(),
+        }
+    }
+}
+
+/// `[deepgram]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deepgram {
+    /// Silence on the wire before NET-0001 (10000).
+    pub idle_timeout_ms: u64,
+    /// Audio may not come faster than `rate_limit` times real time for longer than this (5000).
+    pub rate_window_ms: u64,
+    /// See `rate_window_ms` (1.25).
+    pub rate_limit: f64,
+}
+
+impl Default for Deepgram {
+    fn default() -> Deepgram {
+        Deepgram {
+            idle_timeout_ms: 10_000,
+            rate_window_ms: 5000,
+            rate_limit: 1.25,
+        }
+    }
+}
+
+/// `[deepl]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeepL {
+    /// Idle time after which a kept connection is closed (60000).
+    pub keep_alive_ms: u64,
+    /// Characters before 456 (1000000000).
+    pub character_limit: u64,
+}
+
+impl Default for DeepL {
+    fn default() -> DeepL {
+        DeepL {
+            keep_alive_ms: 60_000,
+            character_limit: 1_000_000_000,
+        }
+    }
+}
+
+/// The three services.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Recognition (Deepgram).
+    Stt,
+    /// Translation (DeepL).
+    Mt,
+    /// Synthesis (ElevenLabs).
+    Tts,
+}
+
+/// What a fault's `at` counts.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum On {
+    /// HTTP requests and websocket handshakes of the stage (`connection` means the same).
+    #[default]
+    #[serde(alias = "connection")]
+    Request,
+    /// Websocket messages from clients, over all connections of the stage.
+    Message,
+    /// Generations of synthesised audio.
+    Generation,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// TCP reset.
+    Reset,
+    /// Websocket: close frame with `code` (1011) and `text`. HTTP: the connection ends without a reply.
+    Close,
+    /// HTTP status `code` (503) with body `text`, also instead of a websocket handshake.
+    Status,
+    /// Neither reads nor answers for `ms` (0: never again).
+    Stall,
+    /// Websocket: `text` as a TEXT message, then close with `code` if given. HTTP: as `status`.
+    ErrorMessage,
+    /// Websocket: a TEXT message that is no JSON. HTTP: 200 with a body that is none.
+    Garbage,
+}
+
+/// `[[fault]]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// `stt`, `mt` or `tts`.
+    pub stage: Stage,
+    /// `request` (default; `connection` means the same), `message` or `generation`.
+    #[serde(default)]
+    pub on: On,
+    /// The first one that fails, counted from 1 since the scenario was set.
+    pub at: u64,
+    /// How many in a row fail (1; 0: all from there on).
+    #[serde(default = "one")]
+    pub count: u64,
+    /// See [`FaultKind`].
+    pub kind: FaultKind,
+    /// Time from the event to the fault (0); until then everything works.
+    #[serde(default)]
+    pub after_ms: u64,
+    /// Status or close code.
+    pub code: Option<u16>,
+    /// Body, reason or message.
+    pub text: Option<String>,
+    /// Length of a stall (0: for ever).
+    #[serde(default)]
+    pub ms: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Scenario {
+    /// Reads and checks a scenario; the error names the key.
+    pub fn parse(text: &str) -> Result<Scenario, String> {
+        let scenario: Scenario = toml::from_str(text).map_err(|e| e.to_string())?;
+        scenario.check().map(|()| scenario)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.stt.interim_delay_ms.check("stt.interim_delay_ms")?;
+        self.stt.final_delay_ms.check("stt.final_delay_ms")?;
+        self.mt.latency_ms.check("mt.latency_ms")?;
+        self.tts.first_audio_ms.check("tts.first_audio_ms")?;
+        let rate = |r: f64| (0.0..=1.0).contains(&r);
+        let rules = [
+            (
+                self.stt.interim_interval_ms >= 20,
+                "stt.interim_interval_ms: at least 20",
+            ),
+            (rate(self.stt.revision_rate), "stt.revision_rate: 0 to 1"),
+            (
+                self.stt.cut_after_ms.0 >= 100
+                    && self.stt.cut_after_ms.0 <= self.stt.cut_after_ms.1,
+                "stt.cut_after_ms: [min, max], at least 100",
+            ),
+            (
+                self.tts.speed > 0.0 && self.tts.speed <= 1e6,
+                "tts.speed: above 0",
+            ),
+            (
+                self.tts.chunk_ms.0 >= 1
+                    && self.tts.chunk_ms.0 <= self.tts.chunk_ms.1
+                    && self.tts.chunk_ms.1 <= 10_000,
+                "tts.chunk_ms: [min, max], 1 to 10000",
+            ),
+            (rate(self.tts.odd_chunk_rate), "tts.odd_chunk_rate: 0 to 1"),
+            (
+                self.deepgram.idle_timeout_ms > 0 && self.deepgram.rate_window_ms > 0,
+                "deepgram: times above 0",
+            ),
+            (
+                self.deepgram.rate_limit >= 1.0,
+                "deepgram.rate_limit: at least 1",
+            ),
+            (self.deepl.keep_alive_ms > 0, "deepl.keep_alive_ms: above 0"),
+        ];
+        if let Some((_, text)) = rules.iter().find(|(good, _)| !good) {
+            return Err((*text).to_owned());
+        }
+        for (i, fault) in self.fault.iter().enumerate() {
+            let status = matches!(fault.kind, FaultKind::Status)
+                || (fault.kind == FaultKind::ErrorMessage && fault.stage == Stage::Mt);
+            let good = match fault.code {
+                _ if fault.at == 0 => false,
+                None => true,
+                Some(code) if status => (200..=599).contains(&code),
+                Some(code) => {
+                    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+                        || fault.kind == FaultKind::ErrorMessage
+                }
+            };
+            let here = match fault.on {
+                On::Request => true,
+                On::Message => fault.stage != Stage::Mt && fault.kind != FaultKind::Status,
+                On::Generation => fault.stage == Stage::Tts && fault.kind != FaultKind::Status,
+            };
+            if !good || !here {
+                return Err(format!(
+                    "fault {}: bad at, code, or on for this stage and kind",
+                    i + 1
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        assert!(Scenario::parse("").is_ok());
+        for (text, hint) in [
+            ("[stt]\nintrim_interval_ms = 3", "intrim"),
+            (
+                "[mt]\nlatency_ms = { median = 5, p95 = 2 }",
+                "mt.latency_ms",
+            ),
+            (
+                "[[fault]]\nstage = \"mt\"\nat = 0\nkind = \"reset\"",
+                "fault 1",
+            ),
+            (
+                "[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"explode\"",
+                "explode",
+            ),
+            (
+                "[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"status\"\ncode = 99",
+                "fault 1",
+            ),
+            ("[tts]\nspeed = 0.0", "tts.speed"),
+        ] {
+            let error = Scenario::parse(text).unwrap_err();
+            assert!(error.contains(hint), "{error}");
+        }
+        let all = Scenario::default();
+        let text = toml::to_string(&all).unwrap();
+        assert!(Scenario::parse(&text).is_ok(), "{text}");
+    }
+
+    #[test]
+    fn log_normal_has_the_asked_quantiles() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let latency = Latency::Spread(Spread {
+            median: 120.0,
+            p95: 300.0,
+        });
+        let mut ms: Vec<f64> = (0..20_000)
+            .map(|_| latency.draw(&mut rng).as_secs_f64() * 1000.0)
+            .collect();
+        ms.sort_by(f64::total_cmp);
+        assert!(
+            (ms[10_000] - 120.0).abs() < 5.0 && (ms[19_000] - 300.0).abs() < 20.0,
+            "{} {}",
+            ms[10_000],
+            ms[19_000]
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! Speaks the vendors' protocols to the emulator as a client that shares no code with the library.
+
+#[path = "../../src/bin/mgw-local-cloud/coded/codec.rs"]
+mod codec;
+mod deepgram;
+mod deepl;
+mod elevenlabs;
+mod faults;
+mod harness;
+mod process;
