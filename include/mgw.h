@@ -254,6 +254,7 @@ const char *mgw_version(void);
  *
  * Thread: any, also in a forked child.
  * Blocks: never.
+ * Returns: the number.
  */
 uint32_t mgw_abi_version(void);
 

@@ -109,6 +109,7 @@ pub extern "C" fn mgw_version() -> *const c_char {
 ///
 /// Thread: any, also in a forked child.
 /// Blocks: never.
+/// Returns: the number.
 #[unsafe(no_mangle)]
 pub extern "C" fn mgw_abi_version() -> u32 {
     args::ABI_VERSION
