@@ -12,6 +12,8 @@ macro_rules! statuses {
         impl Status {
             /// Every code, for tests and documentation.
             pub const ALL: &'static [Status] = &[$(Status::$name,)+];
+            /// One sentence for the header.
+            pub fn doc(self) -> &'static str { match self { $(Status::$name => concat!($($doc),+).trim_ascii(),)+ } }
             /// What it means and what to do.
             pub fn text(self) -> &'static str { match self { $(Status::$name => $text,)+ } }
             /// The code's C string.
