@@ -51,12 +51,12 @@ impl From<ConfigError> for Error {
     fn from(e: ConfigError) -> Self {
         let status = match e.kind {
             ErrorKind::UnknownKey => Status::ErrUnknownKey,
-            ErrorKind::BadValue => Status::ErrBadValue,
             ErrorKind::UnknownProfile => Status::ErrUnknownProfile,
+            ErrorKind::BadValue | ErrorKind::WrongPlace => Status::ErrBadValue,
+            ErrorKind::Missing | ErrorKind::Unsupported => Status::ErrConfig,
             ErrorKind::NotLive => Status::ErrNotLive,
             ErrorKind::Syntax => Status::ErrSyntax,
             ErrorKind::File => Status::ErrFile,
-            _ => Status::ErrConfig,
         };
         Error { status, message: e.to_string() }
     }

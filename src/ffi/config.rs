@@ -7,7 +7,7 @@ use super::args::{ErrorText, not_null, plain, text, write};
 use super::guard::{guard, guard_text};
 use super::table::Table;
 use super::{mgw_config, mgw_status};
-use crate::config::{Config, ConfigError, ErrorKind};
+use crate::config::Config;
 use crate::status::Status;
 use crate::{Error, sys};
 
@@ -28,24 +28,6 @@ impl Held {
 /// Looks a handle up.
 pub(super) fn held(config: mgw_config) -> Result<Held, Error> {
     CONFIGS.get(config).map(Held).map_err(plain)
-}
-
-impl From<ConfigError> for Error {
-    fn from(error: ConfigError) -> Error {
-        let status = match error.kind {
-            ErrorKind::UnknownKey => Status::ErrUnknownKey,
-            ErrorKind::UnknownProfile => Status::ErrUnknownProfile,
-            ErrorKind::BadValue | ErrorKind::WrongPlace => Status::ErrBadValue,
-            ErrorKind::Missing | ErrorKind::Unsupported => Status::ErrConfig,
-            ErrorKind::NotLive => Status::ErrNotLive,
-            ErrorKind::Syntax => Status::ErrSyntax,
-            ErrorKind::File => Status::ErrFile,
-        };
-        Error {
-            status,
-            message: error.to_string(),
-        }
-    }
 }
 
 /// Makes an empty configuration: everything at its default, no profiles.

@@ -123,6 +123,12 @@ impl Runtime {
         false
     }
 
+    /// Gives one user's share back; the last one ends the runtime. False if that was not done within `deadline`.
+    pub fn release(runtime: Arc<Self>, deadline: Duration) -> bool {
+        // Exactly one of several last owners gets it.
+        Arc::into_inner(runtime).is_none_or(|last| last.shutdown(deadline))
+    }
+
     pub(super) fn task_starter(&self) -> Tasks {
         self.tasks.clone()
     }
