@@ -118,10 +118,7 @@ impl Mt {
     /// Tells the state if it changed. There is no connection of the session's own to open again, so
     /// `retry_in` is zero: the next text is the next attempt.
     async fn state(&self, new: Result<(), StageError>) {
-        let brief = new
-            .as_ref()
-            .map(|()| ())
-            .map_err(|error| error.code.clone());
+        let brief = new.as_ref().copied().map_err(|error| error.code.clone());
         if lock(&self.state).replace(brief.clone()) == Some(brief) {
             return;
         }
