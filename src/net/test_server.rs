@@ -83,6 +83,10 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Takes an upgrade.
+    #[allow(
+        clippy::result_large_err,
+        reason = "tungstenite's callback is typed so"
+    )]
     pub(super) async fn accept(tcp: TcpStream) -> Option<Self> {
         let mut uri = String::new();
         let note = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {

@@ -156,6 +156,12 @@ fn errors_are_tried_again_only_where_that_helps() {
             if again { 2 } else { 1 },
             "{status}"
         );
+        if matches!(status, 403 | 456) {
+            // The next text does not knock again at once.
+            media.apply(job(&config, 2, 5000));
+            assert_eq!(answer(&mut media, 2).err().map(|error| error.class), class);
+            assert_eq!(seen.all("request").len(), 1, "{status}");
+        }
         if status == 400 {
             assert!(!format!("{got:?}").contains("canary"), "{got:?}");
         }
