@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::counters::count;
 use super::runtime::lock;
 use super::{Driver, FromNet};
-use crate::config::SessionConfig;
+use crate::config::{DeeplConfig, SessionConfig};
 use crate::engine::TranslateJob;
 use crate::provider::{ErrorClass, LinkState, Stage, StageError, deepl};
 
@@ -20,6 +20,8 @@ const MOST_REPLY: usize = 1 << 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(150);
 /// The first try may take this part of the budget, so that a dead connection leaves time for another.
 const FIRST_TRY: f64 = 0.6;
+/// A refused key or a used-up quota is not tried again for so long.
+const HOPELESS_PAUSE: Duration = Duration::from_secs(30);
 /// A connection is not warmed again for so long.
 const WARM_EVERY: Duration = Duration::from_secs(60);
 const WARM_DEADLINE: Duration = Duration::from_secs(10);
@@ -31,6 +33,8 @@ pub(super) struct Mt {
     pub(super) driver: Driver,
     /// The last state told: usable, or down with this code.
     state: Mutex<Option<Result<(), String>>>,
+    /// A failure that the next text would meet too, when it was met and with which settings.
+    hopeless: Mutex<Option<(Instant, DeeplConfig, StageError)>>,
 }
 
 impl Mt {
@@ -38,6 +42,7 @@ impl Mt {
         Self {
             driver,
             state: Mutex::default(),
+            hopeless: Mutex::default(),
         }
     }
 
@@ -73,6 +78,29 @@ impl Mt {
 
     async fn attempts(&self, job: &TranslateJob, deadline: Instant) -> Result<String, StageError> {
         let body = deepl::body(job)?;
+        let known = lock(&self.hopeless).clone();
+        if let Some((at, settings, error)) = known
+            && at.elapsed() < HOPELESS_PAUSE
+            && settings == job.config.deepl
+        {
+            return Err(error);
+        }
+        let result = self.two_attempts(job, body, deadline).await;
+        *lock(&self.hopeless) = match &result {
+            Err(error) if is_hopeless(error) => {
+                Some((Instant::now(), job.config.deepl.clone(), error.clone()))
+            }
+            _ => None,
+        };
+        result
+    }
+
+    async fn two_attempts(
+        &self,
+        job: &TranslateJob,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<String, StageError> {
         let dialer = self.driver.dialer().await?;
         let first_deadline = Instant::now() + (deadline - Instant::now()).mul_f64(FIRST_TRY);
         let error = match post(&dialer.pooled, &job.config, body.clone(), first_deadline).await {
@@ -115,24 +143,38 @@ impl Mt {
         }
     }
 
-    /// Tells the state if it changed. There is no connection of the session's own to open again, so
-    /// `retry_in` is zero: the next text is the next attempt.
+    /// Tells the state if it changed. There is no connection of the session's own to open again: the
+    /// next text (after `retry_in`) is the next attempt.
     async fn state(&self, new: Result<(), StageError>) {
-        let brief = new
-            .as_ref()
-            .map(|()| ())
-            .map_err(|error| error.code.clone());
+        let brief = new.as_ref().copied().map_err(|error| error.code.clone());
         if lock(&self.state).replace(brief.clone()) == Some(brief) {
             return;
         }
         let state = match new {
             Ok(()) => LinkState::Ready,
-            Err(error) => LinkState::Down {
-                error,
-                retry_in: Some(Duration::ZERO),
-            },
+            Err(error) => {
+                let pause = if is_hopeless(&error) {
+                    HOPELESS_PAUSE
+                } else {
+                    Duration::ZERO
+                };
+                LinkState::Down {
+                    error,
+                    retry_in: Some(pause),
+                }
+            }
         };
         self.driver.link(Stage::Mt, state).await;
+    }
+}
+
+/// Whether every text would fail like this until a person has done something.
+fn is_hopeless(error: &StageError) -> bool {
+    match error.class {
+        ErrorClass::ProviderOut => true,
+        // A language that DeepL does not know, or a glossary it has not, concerns this text only.
+        ErrorClass::Configuration => !matches!(error.code.as_str(), "bad_settings" | "404"),
+        _ => false,
     }
 }
 

@@ -240,3 +240,62 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_and_the_task_begins_again() {
+        let runtime = Runtime::start(1).expect("a runtime");
+        let (sender, receiver) = crossbeam_channel::bounded(8);
+        let (told, mut attempts) = (sender.clone(), 0);
+        runtime.task_starter().spawn(
+            runtime.tasks.token(),
+            move || {
+                attempts += 1;
+                let (attempt, sender) = (attempts, sender.clone());
+                async move {
+                    assert!(attempt > 1, "the first attempt fails on purpose");
+                    let _ = sender.send(format!("attempt {attempt}"));
+                }
+            },
+            move |text| {
+                let told = told.clone();
+                async move {
+                    let _ = told.send(text);
+                    Restart::Yes
+                }
+            },
+        );
+        let wait = || receiver.recv_timeout(Duration::from_secs(20));
+        assert_eq!(wait().as_deref(), Ok("the first attempt fails on purpose"));
+        assert_eq!(wait().as_deref(), Ok("attempt 2"));
+        assert!(runtime.shutdown(Duration::from_secs(20)));
+        assert_eq!(runtime.tasks(), 0);
+    }
+
+    #[test]
+    fn a_runtime_may_be_dropped_on_its_own_thread() {
+        let runtime = Arc::new(Runtime::start(1).expect("a runtime"));
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let (mine, tasks) = (
+            Mutex::new(Some(Arc::clone(&runtime))),
+            runtime.task_starter(),
+        );
+        drop(runtime);
+        tasks.spawn(
+            CancellationToken::new(),
+            move || {
+                let last = lock(&mine).take();
+                let sender = sender.clone();
+                async move {
+                    drop(last);
+                    let _ = sender.send(());
+                }
+            },
+            |_| async { Restart::No },
+        );
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(()));
+    }
+}

@@ -308,7 +308,8 @@ impl Tts {
             return Ok(());
         }
         let text = elevenlabs::sanitise(&job.text);
-        if text.is_empty() {
+        // Nothing but punctuation gives no audio, or a noise.
+        if !text.contains(char::is_alphanumeric) {
             self.finish(job.segment, SpeechChunk::End).await;
             return Ok(());
         }
