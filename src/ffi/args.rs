@@ -2,8 +2,8 @@
 
 use std::ffi::{CStr, c_char};
 
+use crate::log;
 use crate::status::Status;
-use crate::{Error, log};
 
 /// The number of the ABI, from `[package.metadata.mgw]` in Cargo.toml.
 pub(super) const ABI_VERSION: u32 = parse(env!("MGW_ABI_VERSION"));
@@ -21,14 +21,6 @@ const fn parse(digits: &str) -> u32 {
 
 /// Longest frame at the highest rate (120 ms at 192 kHz): no more memory than that is ever looked at.
 const MAX_FRAME: usize = 192 * 120;
-
-/// An error with the general text of its status.
-pub(super) fn plain(status: Status) -> Error {
-    Error {
-        status,
-        message: String::new(),
-    }
-}
 
 /// A text from C.
 ///
