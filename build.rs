@@ -13,23 +13,14 @@ use std::path::{Path, PathBuf};
 #[path = "src/status.rs"]
 mod status;
 
-/// What the header declares, in its order.
-const SOURCES: [&str; 5] = [
-    "src/ffi/mod.rs",
-    "src/ffi/config.rs",
-    "src/ffi/gateway.rs",
-    "src/ffi/session.rs",
-    "src/ffi/frames.rs",
-];
+/// What the header declares, in its order. Files without modules of their own, or cbindgen would follow those.
+const SOURCES: [&str; 5] =
+    ["src/ffi/base.rs", "src/ffi/config.rs", "src/ffi/gateway.rs", "src/ffi/session.rs", "src/ffi/frames.rs"];
 
 fn main() {
     let package = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    for file in
-        SOURCES
-            .into_iter()
-            .chain(["build.rs", "src/status.rs", "cbindgen.toml", "Cargo.toml"])
-    {
+    for file in SOURCES.into_iter().chain(["build.rs", "src/status.rs", "cbindgen.toml", "Cargo.toml"]) {
         println!("cargo::rerun-if-changed={file}");
     }
 
@@ -41,18 +32,14 @@ fn main() {
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 
-    let mut config =
-        cbindgen::Config::from_file(package.join("cbindgen.toml")).expect("cbindgen.toml");
+    let mut config = cbindgen::Config::from_file(package.join("cbindgen.toml")).expect("cbindgen.toml");
     config.after_includes = Some(versions(&abi) + &statuses());
     let mut header = cbindgen::Builder::new().with_config(config);
     for source in SOURCES {
         header = header.with_src(package.join(source));
     }
     let mut text = Vec::new();
-    header
-        .generate()
-        .expect("src/ffi is not what cbindgen understands")
-        .write(&mut text);
+    header.generate().expect("src/ffi is not what cbindgen understands").write(&mut text);
     fs::write(out.join("mgw.h"), text).expect("OUT_DIR is writable");
 }
 
@@ -63,48 +50,28 @@ fn variable(name: &str) -> String {
 /// `abi-version` of `[package.metadata.mgw]`.
 fn abi_version(manifest: &Path) -> String {
     let text = fs::read_to_string(manifest).expect("Cargo.toml");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("abi-version = "))
-        .expect("abi-version in Cargo.toml");
+    let line = text.lines().find_map(|line| line.strip_prefix("abi-version = ")).expect("abi-version in Cargo.toml");
     let number: u32 = line.trim().parse().expect("abi-version is a number");
     number.to_string()
 }
 
 fn versions(abi: &str) -> String {
-    let mut text = String::from(
-        "\n/* The version of this header; compare with mgw_version() and mgw_abi_version(). */\n",
-    );
+    let mut text =
+        String::from("\n/* The version of this header; compare with mgw_version() and mgw_abi_version(). */\n");
     for part in ["MAJOR", "MINOR", "PATCH"] {
-        let _ = writeln!(
-            text,
-            "#define MGW_VERSION_{part} {}",
-            variable(&format!("CARGO_PKG_VERSION_{part}"))
-        );
+        let _ = writeln!(text, "#define MGW_VERSION_{part} {}", variable(&format!("CARGO_PKG_VERSION_{part}")));
     }
-    let _ = writeln!(
-        text,
-        "#define MGW_VERSION_STRING \"{}\"",
-        variable("CARGO_PKG_VERSION")
-    );
+    let _ = writeln!(text, "#define MGW_VERSION_STRING \"{}\"", variable("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "#define MGW_ABI_VERSION {abi}");
     text
 }
 
 fn statuses() -> String {
-    let mut text = String::from(
-        "\n/**\n * What functions return, as mgw_status.\n */\nenum mgw_status_code {\n",
-    );
+    let mut text = String::from("\n/**\n * What functions return, as mgw_status.\n */\nenum mgw_status_code {\n");
     let last = status::Status::ALL.len() - 1;
     for (i, &code) in status::Status::ALL.iter().enumerate() {
         let comma = if i == last { "" } else { "," };
-        let _ = writeln!(
-            text,
-            "  /** {} */\n  {} = {}{comma}",
-            code.doc(),
-            c_name(code),
-            code as i32
-        );
+        let _ = writeln!(text, "  /** {} */\n  {} = {}{comma}", code.doc(), c_name(code), code as i32);
     }
     text + "};"
 }

@@ -68,8 +68,8 @@ static int failed(const char *what, mgw_status status, const char *detail) {
 
 /* The library logs from a thread of its own, through this function only. */
 static void on_log(int level, const char *target, const char *message, void *user) {
-  (void)user;
-  fprintf(stderr, "[%s] %s: %s\n", level <= MGW_LOG_ERROR ? "error" : "warning", target, message);
+  (void)level, (void)user;
+  fprintf(stderr, "%s: %s\n", target, message);
 }
 
 /* 1. A configuration and a gateway. */
@@ -121,7 +121,9 @@ static int tick(leg *l) {
   s = mgw_pull_frame(l->session, frame, count);
   if (s < 0) return failed("pull", s, NULL);
   if (wav_append(&l->heard, frame, count)) return failed("out of memory", 0, "what was heard does not fit");
-  return s == MGW_OK;
+  if (s != MGW_OK) return 0; /* silence, or nobody at home */
+  while (count > 0 && abs(frame[count - 1]) < 100) count--; /* the other's own voice may be silent, too */
+  return count > 0;
 }
 
 /* A segment was heard or lost; one that is lost early has no translation and was never open. */
@@ -155,8 +157,11 @@ static void show(const char *e) {
     lost_count++;
     say("%s was lost  [in %s] %s\n", id, event_text(e, "stage", a, 32), event_text(e, "reason", b, sizeof b));
   } else if (event_is(e, "provider")) {
-    say("%s %s is %s%s%s\n", id, event_text(e, "provider", a, 64), event_text(e, "state", a + 64, 64),
-        event_value(e, "message") ? ": " : "", event_text(e, "message", b, sizeof b));
+    if (strcmp(event_text(e, "state", a, 64), "connecting"))
+      say("%s: %s is %s %s\n", id, event_text(e, "provider", a + 64, 64), a, event_text(e, "message", b, sizeof b));
+  } else if (event_is(e, "fail_open")) {
+    say("%s hears %s: %s\n", id, event_true(e, "active") ? "the original voice" : "translations again",
+        event_text(e, "reason", b, sizeof b));
   } else if (event_is(e, "error")) {
     say("%s error %s: %s\n", id, event_text(e, "code", a, 64), event_text(e, "message", b, sizeof b));
   }
@@ -257,7 +262,7 @@ int main(int argc, char **argv) {
 
   /* The program was compiled with one header; is the library it found of the same make? */
   if (mgw_abi_version() != MGW_ABI_VERSION) return failed("libmgw.so", 0, "has another ABI version"), 1;
-  if ((s = mgw_set_log(quiet ? MGW_LOG_ERROR : MGW_LOG_WARN, on_log, NULL)) < 0) failed("log", s, NULL);
+  if ((s = mgw_set_log(MGW_LOG_ERROR, on_log, NULL)) < 0) failed("log", s, NULL);
 
   memset(&act, 0, sizeof act);
   act.sa_handler = on_interrupt;

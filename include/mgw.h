@@ -227,14 +227,14 @@ typedef void (*mgw_log_fn)(int level, const char *target, const char *message, v
 typedef uint64_t mgw_config;
 
 /**
- * One leg of a call. 0 is never valid; below 2^53, so that JSON readers keep it exact.
- */
-typedef uint64_t mgw_session;
-
-/**
  * The library at work: threads, connections, rooms. 0 is never valid.
  */
 typedef uint64_t mgw_gateway;
+
+/**
+ * One leg of a call. 0 is never valid; below 2^53, so that JSON readers keep it exact.
+ */
+typedef uint64_t mgw_session;
 
 #ifdef __cplusplus
 extern "C" {
@@ -299,294 +299,14 @@ mgw_status mgw_config_new(mgw_config *config);
  * Thread: any.
  * Blocks: no.
  * NULL: key and value must not be; errbuf may be.
- * Returns: MGW_OK, MGW_ERR_UNKNOWN_KEY (the text names the nearest), MGW_ERR_BAD_VALUE, MGW_ERR_TEXT,
- * MGW_ERR_HANDLE, MGW_ERR_NULL. On an error nothing has changed.
+ * Returns: MGW_OK, MGW_ERR_UNKNOWN_KEY (the text names the nearest), MGW_ERR_BAD_VALUE, MGW_ERR_CONFIG
+ * (the key is not for this place), MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL. On an error nothing has changed.
  */
-mgw_status mgw_config_set(mgw_config config, const char *key, const char *value, char *errbuf, size_t errlen);
-
-/**
- * Reads settings from a file: TOML, or JSON if its name ends in ".json". At most 1 MiB.
- *
- * Thread: any.
- * Blocks: while the file is read.
- * NULL: path must not be; errbuf may be.
- * Returns: MGW_OK, MGW_ERR_FILE (cannot be read), MGW_ERR_SYNTAX (the text names line and column), or as
- * mgw_config_set(). On an error nothing has changed.
- */
-mgw_status mgw_config_load_file(mgw_config config, const char *path, char *errbuf, size_t errlen);
-
-/**
- * Reads settings from JSON text: one object, with objects inside it for sections, dotted keys, or both.
- *
- * Thread: any.
- * Blocks: no.
- * NULL: json must not be; errbuf may be.
- * Returns: MGW_OK, MGW_ERR_SYNTAX (the text names line and column), or as mgw_config_set(). On an error
- * nothing has changed.
- */
-mgw_status mgw_config_load_json(mgw_config config, const char *json, char *errbuf, size_t errlen);
-
-/**
- * Frees a configuration. What was made from it lives on; a call that is using it ends well.
- *
- * Thread: any.
- * Blocks: no.
- * Returns: MGW_OK, MGW_ERR_HANDLE (never valid, or freed before).
- */
-mgw_status mgw_config_free(mgw_config config);
-
-/**
- * Takes what the leg said: mono 16-bit PCM at the session's input rate, from 1 sample to 120 ms. Push
- * silence too, or mgw_push_gap(), or nothing: a speaker who does not push is silent.
- * If the library cannot keep up, the frame is dropped and counted, and MGW_OK is returned.
- *
- * Thread: one at a time pushes; another may pull meanwhile. Fit for a real-time thread.
- * Blocks: never; no allocation, lock or system call.
- * NULL: samples must not be. It is read until the call returns, and must be aligned as int16_t.
- * Returns: MGW_OK, MGW_ERR_EMPTY, MGW_ERR_FRAME_TOO_LONG (count is in samples, not bytes), MGW_ERR_BUSY
- * (another thread is pushing), MGW_ERR_ARGUMENT (alignment), MGW_ERR_SHUTDOWN, MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_push_frame(mgw_session session, const int16_t *samples, size_t count);
-
-/**
- * Says that count samples are missing here (lost packets, for example), so that times stay right. At most
- * an hour at once.
- *
- * Thread: as mgw_push_frame(), and one of both at a time.
- * Blocks: never; no allocation, lock or system call.
- * Returns: MGW_OK, MGW_ERR_EMPTY (0 samples), MGW_ERR_FRAME_TOO_LONG, MGW_ERR_AGAIN, MGW_ERR_BUSY,
- * MGW_ERR_SHUTDOWN, MGW_ERR_HANDLE.
- */
-mgw_status mgw_push_gap(mgw_session session, uint64_t count);
-
-/**
- * Fills samples with what the leg shall hear: mono 16-bit PCM at the session's output rate, from 1 sample
- * to 120 ms. On MGW_OK and on every note all of it is written, with silence where there is nothing; on an
- * error nothing is. The puller is the clock of playout: pull at the pace at which the leg hears.
- *
- * Thread: one at a time pulls; another may push meanwhile. Fit for a real-time thread.
- * Blocks: never; no allocation, lock or system call.
- * NULL: samples must not be. It must be aligned as int16_t.
- * Returns: MGW_OK, MGW_SILENCE (nothing to hear), MGW_ORIGINAL (the engine has shown no life for 25 pulls: let
- * the leg hear the other's original voice, if you hold it), MGW_ERR_EMPTY, MGW_ERR_FRAME_TOO_LONG,
- * MGW_ERR_BUSY (another thread is pulling), MGW_ERR_ARGUMENT (alignment), MGW_ERR_SHUTDOWN, MGW_ERR_HANDLE,
- * MGW_ERR_NULL.
- */
-mgw_status mgw_pull_frame(mgw_session session,
-                          int16_t *samples,
-                          size_t count);
-
-/**
- * Changes the sample rate of one direction, MGW_IN or MGW_OUT, in order with the frames: those that are
- * pushed or pulled from now on have it. Rates: 8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000,
- * 192000 Hz. Pulled frames are silent until the engine has switched (some 10 ms).
- *
- * Thread: the one that pushes (MGW_IN) or pulls (MGW_OUT).
- * Blocks: never; no allocation, lock or system call.
- * Returns: MGW_OK, MGW_ERR_RATE, MGW_ERR_ARGUMENT (direction), MGW_ERR_AGAIN, MGW_ERR_BUSY, MGW_ERR_SHUTDOWN,
- * MGW_ERR_HANDLE.
- */
-mgw_status mgw_session_set_rate(mgw_session session, int32_t direction, uint32_t hz);
-
-/**
- * Starts the library: media threads, network threads, room for sessions. Connects to nobody yet.
- * The configuration is copied and may be freed.
- *
- * Thread: any.
- * Blocks: for the start of some threads.
- * NULL: gateway must not be; errbuf may be.
- * Returns: MGW_OK, MGW_ERR_CONFIG or MGW_ERR_BAD_VALUE (the text says what to set), MGW_ERR_RESOURCES,
- * MGW_ERR_LIMIT, MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_gateway_new(mgw_config config, mgw_gateway *gateway, char *errbuf, size_t errlen);
-
-/**
- * Gives the gateway a new configuration for sessions that are made from now on; those that exist keep
- * theirs. The numbers of threads and the sizes of queues stay as they are.
- *
- * Thread: any.
- * Blocks: no.
- * NULL: errbuf may be.
- * Returns: MGW_OK, MGW_ERR_CONFIG, MGW_ERR_BAD_VALUE, MGW_ERR_SHUTDOWN, MGW_ERR_HANDLE. On an error nothing
- * has changed.
- */
-mgw_status mgw_gateway_configure(mgw_gateway gateway, mgw_config config, char *errbuf, size_t errlen);
-
-/**
- * Ends all sessions, connections and threads. Sessions are drained for at most timeout_ms, then ended by
- * force. Afterwards session handles give MGW_ERR_SHUTDOWN or MGW_ERR_HANDLE; events that wait can still be
- * fetched. A second call does nothing.
- *
- * Thread: any, but not from the log function.
- * Blocks: up to timeout_ms, and a moment for threads to end.
- * Returns: MGW_OK, MGW_ERR_TIMEOUT (all is ended, some of it by force), MGW_ERR_HANDLE.
- */
-mgw_status mgw_gateway_shutdown(mgw_gateway gateway, uint32_t timeout_ms);
-
-/**
- * Frees a gateway and its events; shuts it down at once, by force, if that was not done before. The
- * descriptor of mgw_event_fd() is closed.
- *
- * Thread: any, but not from the log function.
- * Blocks: a moment, if it was not shut down before.
- * Returns: MGW_OK, MGW_ERR_HANDLE (never valid, or freed before).
- */
-mgw_status mgw_gateway_free(mgw_gateway gateway);
-
-/**
- * Takes the next event of all sessions: one JSON object, NUL-terminated (docs/events.schema.json). All
- * events of one session come in order.
- *
- * Thread: any; several may fetch, each event goes to one of them.
- * Blocks: never waits for an event.
- * NULL: len must not be; buf may be if cap is 0.
- * Returns: MGW_OK (len: length without the NUL), MGW_EMPTY (no event waits; poll mgw_event_fd()),
- * MGW_ERR_BUFFER_TOO_SHORT (len: the cap that is needed; the event stays), MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_next_event(mgw_gateway gateway, char *buf, size_t cap, size_t *len);
-
-/**
- * A descriptor for poll, select or epoll that is readable while events wait. Do not read from it and do
- * not close it; it belongs to the gateway and is valid until mgw_gateway_free(). When it is readable, call
- * mgw_next_event() until MGW_EMPTY.
- *
- * Thread: any.
- * Blocks: never.
- * NULL: fd must not be.
- * Returns: MGW_OK, MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_event_fd(mgw_gateway gateway, int *fd);
-
-/**
- * Counters and gauges of the gateway as Prometheus text, NUL-terminated.
- *
- * Thread: any.
- * Blocks: no.
- * NULL: len must not be; buf may be if cap is 0.
- * Returns: MGW_OK (len: length without the NUL), MGW_ERR_BUFFER_TOO_SHORT (len: the cap that is needed; it
- * can grow until the next call), MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_metrics(mgw_gateway gateway, char *buf, size_t cap, size_t *len);
-
-/**
- * Opens a session from a profile and puts it into a room, which begins with its first session.
- * options (0 for none) holds settings of this session alone, stronger than its profile: id, label.*,
- * language, hears, role, tts.voice, rate.in, rate.out and others. All three are copied.
- *
- * Thread: any.
- * Blocks: no; connections are made in the background.
- * NULL: profile, room and session must not be; errbuf may be.
- * Returns: MGW_OK, MGW_ERR_UNKNOWN_PROFILE, MGW_ERR_CONFIG or MGW_ERR_BAD_VALUE (the text says what to set),
- * MGW_ERR_LIMIT (max_sessions), MGW_ERR_RESOURCES, MGW_ERR_SHUTDOWN, MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_session_new(mgw_gateway gateway,
-                           const char *profile,
-                           const char *room,
-                           mgw_config options,
-                           mgw_session *session,
-                           char *errbuf,
-                           size_t errlen);
-
-/**
- * Closes a session; its handle is stale at once. With mode MGW_DRAIN what it said before still reaches
- * the others; with MGW_NOW it is reported lost. The event "closed" is its last.
- *
- * Thread: any, also while another pushes or pulls (that one gets MGW_ERR_HANDLE next).
- * Blocks: no.
- * Returns: MGW_OK, MGW_ERR_ARGUMENT (mode), MGW_ERR_HANDLE.
- */
-mgw_status mgw_session_close(mgw_session session, int32_t mode);
-
-/**
- * Changes a setting in mid-call: language, gains, voices and the others that docs/configuration.md calls live.
- *
- * Thread: any.
- * Blocks: no.
- * NULL: key and value must not be; errbuf may be.
- * Returns: MGW_OK, MGW_ERR_UNKNOWN_KEY, MGW_ERR_BAD_VALUE, MGW_ERR_NOT_LIVE, MGW_ERR_AGAIN, MGW_ERR_TEXT,
- * MGW_ERR_HANDLE, MGW_ERR_NULL. On an error nothing has changed.
- */
-mgw_status mgw_session_set(mgw_session session,
-                           const char *key,
-                           const char *value,
-                           char *errbuf,
-                           size_t errlen);
-
-/**
- * Speaks a text into this session's ear, after what is queued for it. language is the text's; it is
- * translated if the session hears another. The event "said_done" reports the end.
- *
- * Thread: any.
- * Blocks: no.
- * NULL: text must not be; language NULL stands for the language that the session hears.
- * Returns: MGW_OK, MGW_ERR_BAD_VALUE (language), MGW_ERR_ARGUMENT (flags must be 0), MGW_ERR_EMPTY (no text),
- * MGW_ERR_AGAIN, MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_session_say(mgw_session session, const char *text, const char *language, uint32_t flags);
-
-/**
- * Gives a command: MGW_FLUSH, MGW_FINALIZE, MGW_MUTE or MGW_UNMUTE.
- *
- * Thread: any.
- * Blocks: no.
- * Returns: MGW_OK, MGW_ERR_ARGUMENT (verb), MGW_ERR_AGAIN, MGW_ERR_HANDLE.
- */
-mgw_status mgw_session_command(mgw_session session, int32_t verb);
-
-/**
- * Reports a DTMF digit that the leg sent: one of '0' to '9', '*', '#', 'A' to 'D'. It comes back as an event,
- * in order with the session's others.
- *
- * Thread: any.
- * Blocks: no.
- * Returns: MGW_OK, MGW_ERR_ARGUMENT (digit), MGW_ERR_AGAIN, MGW_ERR_HANDLE.
- */
-mgw_status mgw_session_dtmf(mgw_session session, char digit);
-
-/**
- * Counters of a session as one JSON object, NUL-terminated.
- *
- * Thread: any.
- * Blocks: no.
- * NULL: len must not be; buf may be if cap is 0.
- * Returns: MGW_OK (len: length without the NUL), MGW_ERR_BUFFER_TOO_SHORT (len: the cap that is needed; it
- * can grow until the next call), MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_session_stats(mgw_session session, char *buf, size_t cap, size_t *len);
-
-/**
- * The latest trouble of a session (a provider's refusal, for example) as a sentence for a person,
- * NUL-terminated. It stays until the next one.
- *
- * Thread: any.
- * Blocks: no.
- * NULL: len must not be; buf may be if cap is 0.
- * Returns: MGW_OK (len: length without the NUL), MGW_EMPTY (no trouble so far; len is not written),
- * MGW_ERR_BUFFER_TOO_SHORT (len: the cap that is needed), MGW_ERR_HANDLE, MGW_ERR_NULL.
- */
-mgw_status mgw_last_error(mgw_session session, char *buf, size_t cap, size_t *len);
-
-/**
- * Makes an empty configuration: everything at its default, no profiles.
- *
- * Thread: any. One configuration may be used by several threads; they take turns.
- * Blocks: no.
- * NULL: config must not be.
- * Returns: MGW_OK, MGW_ERR_NULL, MGW_ERR_LIMIT (65,536 are open), MGW_ERR_RESOURCES.
- */
-mgw_status mgw_config_new(mgw_config *config);
-
-/**
- * Sets one key to a value given as text; docs/configuration.md lists the keys. A later value replaces
- * an earlier one. Keys of a profile are written "profile.8888.language".
- *
- * Thread: any.
- * Blocks: no.
- * NULL: key and value must not be; errbuf may be.
- * Returns: MGW_OK, MGW_ERR_UNKNOWN_KEY (the text names the nearest), MGW_ERR_BAD_VALUE, MGW_ERR_TEXT,
- * MGW_ERR_HANDLE, MGW_ERR_NULL. On an error nothing has changed.
- */
-mgw_status mgw_config_set(mgw_config config, const char *key, const char *value, char *errbuf, size_t errlen);
+mgw_status mgw_config_set(mgw_config config,
+                          const char *key,
+                          const char *value,
+                          char *errbuf,
+                          size_t errlen);
 
 /**
  * Reads settings from a file: TOML, or JSON if its name ends in ".json". At most 1 MiB.
@@ -708,7 +428,7 @@ mgw_status mgw_metrics(mgw_gateway gateway, char *buf, size_t cap, size_t *len);
  * Blocks: no; connections are made in the background.
  * NULL: profile, room and session must not be; errbuf may be.
  * Returns: MGW_OK, MGW_ERR_UNKNOWN_PROFILE, MGW_ERR_CONFIG or MGW_ERR_BAD_VALUE (the text says what to set),
- * MGW_ERR_LIMIT (max_sessions), MGW_ERR_RESOURCES, MGW_ERR_SHUTDOWN, MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL.
+ * MGW_ERR_LIMIT (max_sessions, those that still drain included), MGW_ERR_AGAIN, MGW_ERR_RESOURCES, MGW_ERR_SHUTDOWN, MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL.
  */
 mgw_status mgw_session_new(mgw_gateway gateway,
                            const char *profile,
@@ -777,16 +497,16 @@ mgw_status mgw_session_dtmf(mgw_session session, char digit);
 /**
  * Counters of a session as one JSON object, NUL-terminated.
  *
- * Thread: any.
- * Blocks: no.
+ * Thread: any, but not a real-time one.
+ * Blocks: until the session's media thread has answered, at most 200 ms.
  * NULL: len must not be; buf may be if cap is 0.
  * Returns: MGW_OK (len: length without the NUL), MGW_ERR_BUFFER_TOO_SHORT (len: the cap that is needed; it
- * can grow until the next call), MGW_ERR_HANDLE, MGW_ERR_NULL.
+ * can grow until the next call), MGW_ERR_AGAIN, MGW_ERR_TIMEOUT (no answer), MGW_ERR_HANDLE, MGW_ERR_NULL.
  */
 mgw_status mgw_session_stats(mgw_session session, char *buf, size_t cap, size_t *len);
 
 /**
- * The latest trouble of a session (a provider's refusal, for example) as a sentence for a person,
+ * The latest trouble of a session (a refused setting, a provider's refusal) as a sentence for a person,
  * NUL-terminated. It stays until the next one.
  *
  * Thread: any.

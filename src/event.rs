@@ -254,7 +254,9 @@ impl EventKind {
             EventKind::SegmentLost { stage, reason, start_ms, end_ms, .. } => {
                 Some(format!("speech from {start_ms} to {end_ms} ms was lost at {stage}: {reason}"))
             }
-            EventKind::AudioDropped { stage, dropped_ms, .. } => Some(format!("{dropped_ms} ms of audio dropped: {stage}")),
+            EventKind::AudioDropped { stage, dropped_ms, .. } => {
+                Some(format!("{dropped_ms} ms of audio dropped: {stage}"))
+            }
             EventKind::FailOpen { active: true, reason, .. } => Some(format!("the original voice passes: {reason}")),
             EventKind::Error { code, message } => Some(format!("{code}: {message}")),
             _ => None,

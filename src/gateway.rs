@@ -140,7 +140,6 @@ impl Gateway {
             late_rounds: AtomicU64::new(0),
             rounds: AtomicU64::new(0),
             rooms: AtomicU64::new(0),
-            log_transcripts: limits.log_transcripts,
         });
         let runtime = net::Runtime::acquire(limits.net_threads).map_err(resources("no network threads"))?;
         let gateway = Gateway {
@@ -195,7 +194,10 @@ impl Gateway {
         {
             let mut count = self.alive.lock();
             if *count >= max {
-                return Err(Error::new(Status::ErrLimit, format!("{max} sessions are open, as many as max_sessions allows")));
+                return Err(Error::new(
+                    Status::ErrLimit,
+                    format!("{max} sessions are open, as many as max_sessions allows"),
+                ));
             }
             *count += 1;
         }
@@ -400,7 +402,7 @@ pub mod session {
     /// Stale handle, unknown language, empty text, or a full queue.
     pub fn say(session: SessionId, text: &str, language: &str) -> Result<(), Error> {
         if text.trim().is_empty() {
-            return Err(Error::new(Status::ErrText, "the text to say is empty"));
+            return Err(Error::new(Status::ErrEmpty, "the text to say is empty"));
         }
         let hears = sessions().get(&session).map(|e| e.config.hears).ok_or_else(|| stale(session))?;
         let language = if language.is_empty() {

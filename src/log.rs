@@ -116,14 +116,7 @@ pub fn report(level: Level, target: &'static str, mut message: String) {
         return;
     };
     message.truncate(cut(&message, MESSAGE_MAX).len());
-    if records
-        .try_send(Record {
-            level,
-            target,
-            message,
-        })
-        .is_err()
-    {
+    if records.try_send(Record { level, target, message }).is_err() {
         DROPPED.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -157,11 +150,7 @@ fn admits(level: Level) -> bool {
 fn control() -> Option<MutexGuard<'static, Option<LogThread>>> {
     let on_log_thread = STOPPED.with(|stopped| stopped.borrow().clone());
     let Some(stopped) = on_log_thread else {
-        return Some(
-            CONTROL
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner()),
-        );
+        return Some(CONTROL.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     };
     loop {
         match CONTROL.try_lock() {
@@ -204,11 +193,7 @@ fn run(waiting: &Receiver<Record>, stopped: &Receiver<Infallible>, mut sink: Sin
                 return;
             }
         }
-        sink(
-            record.level,
-            &c_string(record.target.to_owned()),
-            &c_string(record.message),
-        );
+        sink(record.level, &c_string(record.target.to_owned()), &c_string(record.message));
     }
 }
 
@@ -227,11 +212,7 @@ fn ours(meta: &Metadata<'_>) -> bool {
 
 impl Subscriber for ToQueue {
     fn register_callsite(&self, meta: &'static Metadata<'static>) -> Interest {
-        if ours(meta) {
-            Interest::sometimes()
-        } else {
-            Interest::never()
-        }
+        if ours(meta) { Interest::sometimes() } else { Interest::never() }
     }
 
     fn enabled(&self, meta: &Metadata<'_>) -> bool {
@@ -301,11 +282,7 @@ mod tests {
         let (tx, rx) = bounded(4096);
         let sink: Sink = Box::new(move |level, target, message| {
             let thread = std::thread::current().name().unwrap_or("").to_owned();
-            let line = format!(
-                "{level} {} {} {thread}",
-                target.to_string_lossy(),
-                message.to_string_lossy()
-            );
+            let line = format!("{level} {} {} {thread}", target.to_string_lossy(), message.to_string_lossy());
             let _ = tx.try_send(line);
         });
         set(Some(level), Some(sink)).expect("log thread");
@@ -327,10 +304,7 @@ mod tests {
         .expect("thread")
         .join()
         .expect("ended well");
-        assert_eq!(
-            lines.recv_timeout(SOON).expect("a line"),
-            "WARN mgw::test ring code=7 why=\"full\" mgw-log"
-        );
+        assert_eq!(lines.recv_timeout(SOON).expect("a line"), "WARN mgw::test ring code=7 why=\"full\" mgw-log");
         set(None, None).expect("silence");
         assert!(lines.try_recv().is_err(), "nothing else was logged");
     }
@@ -349,22 +323,12 @@ mod tests {
         set(Some(Level::INFO), Some(sink)).expect("log thread");
         report(Level::INFO, "mgw::test", "first".into());
         report(Level::INFO, "mgw::test", "second".into());
-        assert_eq!(
-            calls.recv_timeout(SOON).expect("called").as_c_str(),
-            c"first"
-        );
+        assert_eq!(calls.recv_timeout(SOON).expect("called").as_c_str(), c"first");
         set(None, None).expect("silence");
-        assert_eq!(
-            calls.try_recv(),
-            Err(TryRecvError::Disconnected),
-            "dropped before the second record"
-        );
+        assert_eq!(calls.try_recv(), Err(TryRecvError::Disconnected), "dropped before the second record");
         let lines = collect(Level::INFO);
         report(Level::INFO, "mgw::test", "third".into());
-        assert!(
-            lines.recv_timeout(SOON).expect("a line").contains("third"),
-            "not the second"
-        );
+        assert!(lines.recv_timeout(SOON).expect("a line").contains("third"), "not the second");
         set(None, None).expect("silence");
     }
 
@@ -379,10 +343,7 @@ mod tests {
         report(Level::INFO, "mgw::test", "first".into());
         report(Level::INFO, "mgw::test", "second".into());
         assert_eq!(calls.recv_timeout(SOON), Ok(true));
-        assert!(
-            calls.recv_timeout(SOON).is_err(),
-            "called once, then dropped"
-        );
+        assert!(calls.recv_timeout(SOON).is_err(), "called once, then dropped");
     }
 
     #[test]
@@ -413,10 +374,7 @@ mod tests {
         });
         set(Some(Level::INFO), Some(sink)).expect("log thread");
         report(Level::INFO, "mgw::test", "x".repeat(MESSAGE_MAX) + "y");
-        assert_eq!(
-            calls.recv_timeout(SOON).expect("called"),
-            "x".repeat(MESSAGE_MAX)
-        );
+        assert_eq!(calls.recv_timeout(SOON).expect("called"), "x".repeat(MESSAGE_MAX));
         for _ in 0..QUEUE + 5 {
             report(Level::INFO, "mgw::test", "more".into());
         }

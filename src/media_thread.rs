@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -92,8 +92,6 @@ pub struct Shared {
     pub rounds: AtomicU64,
     /// Rooms now.
     pub rooms: AtomicU64,
-    /// What was recognised may be logged.
-    pub log_transcripts: bool,
 }
 
 /// A running media thread.
@@ -284,8 +282,7 @@ impl Media {
             hall.sessions.push(session);
         }
         let (in_hz, out_hz) = (config.rate_in, config.rate_out);
-        self.sessions
-            .insert(session, Seat { room, names, config: config.clone(), port: Some(port), in_hz, out_hz });
+        self.sessions.insert(session, Seat { room, names, config: config.clone(), port: Some(port), in_hz, out_hz });
         self.input(session, Input::Join { session, config });
     }
 
@@ -387,11 +384,6 @@ impl Media {
             tracing::warn!(session = session.0, room = names.room, "{text}");
             (self.shared.on_trouble)(session, &text);
         }
-        if self.shared.log_transcripts
-            && let EventKind::Transcript { r#final: true, text, .. } = kind
-        {
-            tracing::info!(session = session.0, room = names.room, "said: {text}");
-        }
         self.shared.events.push(now, session, names, kind);
     }
 
@@ -464,9 +456,13 @@ impl Media {
         self.graves = graves.into_iter().filter_map(|g| g.try_free().err()).collect();
     }
 
+    /// Ends what is left, and says what was lost by it.
     fn end(&mut self) {
         for session in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.gone(session);
+            self.input(session, Input::Leave { session, mode: LeaveMode::Now });
+        }
+        for room in self.rooms.keys().copied().collect::<Vec<_>>() {
+            self.with_room(room, |room, now| room.end(now));
         }
         let until = Instant::now() + Duration::from_secs(1);
         while !self.graves.is_empty() && Instant::now() < until {

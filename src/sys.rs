@@ -64,10 +64,7 @@ pub fn block_signals() -> SignalsBlocked {
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
         before.assume_init()
     };
-    SignalsBlocked {
-        before,
-        _not_send: PhantomData,
-    }
+    SignalsBlocked { before, _not_send: PhantomData }
 }
 
 impl Drop for SignalsBlocked {
@@ -162,10 +159,7 @@ mod tests {
 
     fn blocked_signals() -> String {
         let status = std::fs::read_to_string("/proc/thread-self/status").expect("procfs");
-        let line = status
-            .lines()
-            .find(|l| l.starts_with("SigBlk:"))
-            .expect("SigBlk line");
+        let line = status.lines().find(|l| l.starts_with("SigBlk:")).expect("SigBlk line");
         line["SigBlk:".len()..].trim().to_owned()
     }
 

@@ -15,9 +15,7 @@ const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 
 /// A folder of the test's own, empty.
 fn scratch(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join("c_abi")
-        .join(name);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("c_abi").join(name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).expect("remove an earlier run's files");
     }
@@ -41,11 +39,7 @@ fn mgw_abi() -> u32 {
 fn compiler(cpp: bool) -> Command {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut build = cc::Build::new();
-    build
-        .cargo_metadata(false)
-        .opt_level(1)
-        .target(&target)
-        .host(&target);
+    build.cargo_metadata(false).opt_level(1).target(&target).host(&target);
     build.cpp(cpp).get_compiler().to_command()
 }
 
@@ -61,29 +55,15 @@ fn compiled(name: &str, test: &str, cpp: bool) -> (PathBuf, PathBuf) {
     } else {
         command.arg("-std=c99");
     }
-    command
-        .args(STRICT)
-        .arg("-I")
-        .arg(package().join("include"))
-        .arg(source);
+    command.args(STRICT).arg("-I").arg(package().join("include")).arg(source);
     if cpp {
         // Libraries are not C++ sources.
         command.args(["-x", "none"]);
     }
-    command
-        .arg("-o")
-        .arg(&program)
-        .arg("-L")
-        .arg(&folder)
-        .args(["-lmgw", "-ldl", "-pthread"]);
+    command.arg("-o").arg(&program).arg("-L").arg(&folder).args(["-lmgw", "-ldl", "-pthread"]);
     command.arg(format!("-Wl,-rpath,{}", folder.display()));
     let output = run(&mut command);
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        named(&command),
-        told(&output)
-    );
+    assert!(output.status.success(), "{}\n{}", named(&command), told(&output));
     assert!(output.stderr.is_empty(), "warnings: {}", told(&output));
     (program, folder)
 }
@@ -91,12 +71,7 @@ fn compiled(name: &str, test: &str, cpp: bool) -> (PathBuf, PathBuf) {
 /// Runs a program, which must say "ok" and nothing else.
 fn check(program: &std::path::Path, args: &[&std::ffi::OsStr]) {
     let output = run(Command::new(program).args(args));
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        output.status,
-        told(&output)
-    );
+    assert!(output.status.success(), "{}\n{}", output.status, told(&output));
     assert_eq!(told(&output), "ok\n");
 }
 
@@ -137,23 +112,10 @@ fn the_library_can_be_loaded_and_unloaded_again_and_again() {
     let folder = scratch("reload");
     let program = folder.join("reload");
     let mut command = compiler(false);
-    command
-        .arg("-std=c99")
-        .args(STRICT)
-        .arg("-I")
-        .arg(package().join("include"));
-    command
-        .arg(package().join("tests/c/reload.c"))
-        .arg("-o")
-        .arg(&program)
-        .arg("-ldl");
+    command.arg("-std=c99").args(STRICT).arg("-I").arg(package().join("include"));
+    command.arg(package().join("tests/c/reload.c")).arg("-o").arg(&program).arg("-ldl");
     let output = run(&mut command);
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        named(&command),
-        told(&output)
-    );
+    assert!(output.status.success(), "{}\n{}", named(&command), told(&output));
     check(&program, &[library().as_os_str()]);
 }
 
@@ -173,10 +135,7 @@ fn the_examples_build_by_pkg_config() {
         .replace("@LIBDIR@", &folder.display().to_string())
         .replace("@INCLUDEDIR@", &include.display().to_string())
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"));
-    assert!(
-        !filled.contains('@'),
-        "a field of mgw.pc.in is not filled in:\n{filled}"
-    );
+    assert!(!filled.contains('@'), "a field of mgw.pc.in is not filled in:\n{filled}");
     std::fs::write(folder.join("mgw.pc"), filled).expect("mgw.pc");
     // Own variables only: the outer make's flags are not meant for this one.
     succeed(
@@ -190,11 +149,7 @@ fn the_examples_build_by_pkg_config() {
     for program in ["translate_call", "two_threads"] {
         let output = run(&mut Command::new(folder.join(program)));
         assert_eq!(output.status.code(), Some(2), "{}", told(&output));
-        assert!(
-            told(&output).starts_with(&format!("usage: {program}")),
-            "{}",
-            told(&output)
-        );
+        assert!(told(&output).starts_with(&format!("usage: {program}")), "{}", told(&output));
     }
     // A mistake is told plainly, by the library's own sentence.
     let wav = folder.join("a.wav");
@@ -202,9 +157,7 @@ fn the_examples_build_by_pkg_config() {
     let config = folder.join("mgw.toml");
     std::fs::write(&config, "max_sesions = 3\n").expect("mgw.toml");
     let heard = folder.join("heard.wav");
-    let output = run(
-        Command::new(folder.join("translate_call")).args([&config, &wav, &wav, &heard, &heard])
-    );
+    let output = run(Command::new(folder.join("translate_call")).args([&config, &wav, &wav, &heard, &heard]));
     assert_eq!(output.status.code(), Some(1));
     assert!(told(&output).contains("max_sessions"), "{}", told(&output));
     assert!(!heard.exists());

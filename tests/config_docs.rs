@@ -14,10 +14,7 @@ fn committed(name: &str, generated: &str) -> String {
 
 fn assert_same(name: &str, generated: &str) {
     let committed = committed(name, generated);
-    let differs = committed
-        .lines()
-        .zip(generated.lines())
-        .position(|(a, b)| a != b);
+    let differs = committed.lines().zip(generated.lines()).position(|(a, b)| a != b);
     assert!(
         committed == generated,
         "{name} is not what src/config/keys.rs says (first difference: line {:?}); \
@@ -31,11 +28,7 @@ fn the_documentation_is_that_of_the_table() {
     let generated = docs::markdown();
     assert_same("docs/configuration.md", &generated);
     for key in KEYS {
-        assert!(
-            generated.contains(&format!("| `{}` |", key.name)),
-            "{} is not documented",
-            key.name
-        );
+        assert!(generated.contains(&format!("| `{}` |", key.name)), "{} is not documented", key.name);
     }
 }
 
@@ -46,13 +39,9 @@ fn the_sample_is_that_of_the_table_and_loads() {
     let mut config = Config::new();
     config.load_file(&path).expect("the sample is valid");
     assert_eq!(config.profile_names().collect::<Vec<_>>(), ["7777", "8888"]);
-    let env = |name: &str| {
-        (!name.ends_with("_7777") && !name.ends_with("_8888")).then(|| "key".to_owned())
-    };
+    let env = |name: &str| (!name.ends_with("_7777") && !name.ends_with("_8888")).then(|| "key".to_owned());
     for (profile, language) in [("7777", "en"), ("8888", "es")] {
-        let session = config
-            .session(profile, &Config::new(), &env)
-            .expect("the profile is complete");
+        let session = config.session(profile, &Config::new(), &env).expect("the profile is complete");
         assert_eq!(session.language, Language::parse(language).expect("known"));
         assert_eq!(session.hears, session.language);
     }
@@ -67,26 +56,11 @@ fn every_line_of_the_sample_can_be_uncommented() {
             Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest,
             _ => line,
         })
-        .map(|line| {
-            if line.starts_with("deepl.api_key = \"a") {
-                "deepl.api_key = \"k\""
-            } else {
-                line
-            }
-        })
+        .map(|line| if line.starts_with("deepl.api_key = \"a") { "deepl.api_key = \"k\"" } else { line })
         .fold(String::new(), |text, line| text + line + "\n");
     let mut config = Config::new();
-    config
-        .load_toml(&all, Some("mgw.toml.sample"))
-        .expect("every default shown is valid");
-    for key in KEYS
-        .iter()
-        .filter(|key| key.name != "label.*" && key.name != "id")
-    {
-        assert!(
-            all.contains(&format!("\n{} = ", key.name)),
-            "{} is not in the sample",
-            key.name
-        );
+    config.load_toml(&all, Some("mgw.toml.sample")).expect("every default shown is valid");
+    for key in KEYS.iter().filter(|key| key.name != "label.*" && key.name != "id") {
+        assert!(all.contains(&format!("\n{} = ", key.name)), "{} is not in the sample", key.name);
     }
 }

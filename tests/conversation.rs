@@ -32,8 +32,15 @@ fn rows() -> Vec<Row> {
     let m = Manner::default;
     vec![
         row("16 kHz, 20 ms"),
-        Row { scenario: "[tts]\nspeed = 20.0\nchunk_ms = [3, 47]\nodd_chunk_rate = 0.5\n", ..row("tts at 20 times real time, odd chunks") },
-        Row { a: Manner { push_ppm: 100, pull_ppm: -100, ..m() }, b: Manner { push_ppm: 100, pull_ppm: -100, ..m() }, ..row("pushers +100 ppm, pullers -100 ppm") },
+        Row {
+            scenario: "[tts]\nspeed = 20.0\nchunk_ms = [3, 47]\nodd_chunk_rate = 0.5\n",
+            ..row("tts at 20 times real time, odd chunks")
+        },
+        Row {
+            a: Manner { push_ppm: 100, pull_ppm: -100, ..m() },
+            b: Manner { push_ppm: 100, pull_ppm: -100, ..m() },
+            ..row("pushers +100 ppm, pullers -100 ppm")
+        },
         Row { a: Manner { frame_ms: 10, ..m() }, b: Manner { frame_ms: 30, ..m() }, ..row("10 and 30 ms frames") },
         Row {
             a: Manner { rate_in: 8000, rate_out: 8000, ..m() },
@@ -41,7 +48,11 @@ fn rows() -> Vec<Row> {
             ..row("8 kHz beside 48 kHz")
         },
         Row { a: Manner { mute: 8 * S..38 * S, ..m() }, ..row("a speaker that stops pushing for 30 s") },
-        Row { b: Manner { away: 8 * S..18 * S, ..m() }, losses_allowed: true, ..row("a listener that does not pull for 10 s") },
+        Row {
+            b: Manner { away: 8 * S..18 * S, ..m() },
+            losses_allowed: true,
+            ..row("a listener that does not pull for 10 s")
+        },
         Row {
             scenario: "[stt]\nfinal_delay_ms = { median = 200, p95 = 600 }\n[mt]\nlatency_ms = { median = 120, p95 = 900 }\n[tts]\nfirst_audio_ms = { median = 288, p95 = 900 }\n",
             ..row("stages with long tails")

@@ -37,11 +37,7 @@ fn config(server: &str) -> Arc<SessionConfig> {
     ] {
         config.set(key, value).expect(key);
     }
-    Arc::new(
-        config
-            .session("t", &Config::new(), &|_| None)
-            .expect("settings"),
-    )
+    Arc::new(config.session("t", &Config::new(), &|_| None).expect("settings"))
 }
 
 fn wait(what: &str, done: impl Fn() -> bool) {
@@ -56,48 +52,20 @@ fn wait(what: &str, done: impl Fn() -> bool) {
 fn nothing_is_left_after_shutdown() {
     // Accepts in the kernel and never answers: everything hangs in the middle of connecting.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let config = config(&format!(
-        "http://{}",
-        listener.local_addr().expect("an address")
-    ));
+    let config = config(&format!("http://{}", listener.local_addr().expect("an address")));
     let spanish = Language::parse("es").expect("Spanish");
     for round in 0..3 {
         assert_eq!(threads(), Vec::<String>::new(), "round {round}");
         let runtime = Runtime::acquire(2).expect("a runtime");
-        assert!(Arc::ptr_eq(
-            &runtime,
-            &Runtime::acquire(2).expect("the same runtime")
-        ));
+        assert!(Arc::ptr_eq(&runtime, &Runtime::acquire(2).expect("the same runtime")));
         let (sender, receiver) = bounded(CHANNEL_SIZE);
         let mut port = Port::new(Arc::clone(&runtime), sender, None);
         for id in 0..20 {
             let session = SessionId(id);
             let (rate, room) = (16_000, RoomId(id / 2));
-            port.apply(
-                room,
-                NetCommand::OpenStt {
-                    session,
-                    config: Arc::clone(&config),
-                    rate,
-                },
-            );
-            port.apply(
-                room,
-                NetCommand::OpenTts {
-                    session,
-                    target: spanish,
-                    config: Arc::clone(&config),
-                    rate,
-                },
-            );
-            port.apply(
-                room,
-                NetCommand::Audio {
-                    session,
-                    at: Duration::ZERO,
-                    samples: vec![0; 320],
-                },
-            );
+            port.apply(room, NetCommand::OpenStt { session, config: Arc::clone(&config), rate });
+            port.apply(room, NetCommand::OpenTts { session, target: spanish, config: Arc::clone(&config), rate });
+            port.apply(room, NetCommand::Audio { session, at: Duration::ZERO, samples: vec![0; 320] });
         }
         assert!(runtime.tasks() >= 40);
         wait("both workers run", || threads().len() >= 2);
@@ -116,16 +84,9 @@ fn nothing_is_left_after_shutdown() {
                 // A command that comes late does no harm.
                 port.apply(
                     RoomId(9),
-                    NetCommand::OpenStt {
-                        session: SessionId(99),
-                        config: Arc::clone(&config),
-                        rate: 8000,
-                    },
+                    NetCommand::OpenStt { session: SessionId(99), config: Arc::clone(&config), rate: 8000 },
                 );
-                assert!(!Arc::ptr_eq(
-                    &runtime,
-                    &Runtime::acquire(1).expect("another runtime")
-                ));
+                assert!(!Arc::ptr_eq(&runtime, &Runtime::acquire(1).expect("another runtime")));
             }
             // The port goes first: its tasks end with it.
             1 => {

@@ -8,9 +8,7 @@ use super::endpoint::BaseUrl;
 use super::error::{ConfigError, ErrorKind, quoted_key, suggestion};
 use super::keys::{Scope, find};
 use super::resolve::Resolver;
-use super::session::{
-    DeepgramConfig, DeeplConfig, ElevenlabsConfig, GatewayConfig, PlayoutConfig, SessionConfig,
-};
+use super::session::{DeepgramConfig, DeeplConfig, ElevenlabsConfig, GatewayConfig, PlayoutConfig, SessionConfig};
 use super::{Config, Layer};
 
 impl Config {
@@ -19,19 +17,12 @@ impl Config {
     /// # Errors
     /// None that a `Config` whose settings were taken can give; kept for values that contradict each other.
     pub fn gateway(&self) -> Result<GatewayConfig, ConfigError> {
-        let r = Resolver {
-            layers: &[&self.global],
-            profile: "",
-            before_env: 0,
-            env: &|_| None,
-        };
+        let r = Resolver { layers: &[&self.global], profile: "", before_env: 0, env: &|_| None };
         Ok(GatewayConfig {
             max_sessions: r.int("max_sessions")? as usize,
             media_threads: r.int("media_threads")? as usize,
             net_threads: r.int("net_threads")? as usize,
             events_capacity: r.int("events.capacity")? as usize,
-            log_level: r.choice("log.level")?,
-            log_transcripts: r.bool("log.transcripts")?,
             tls_ca_file: r.text("tls.ca_file")?.map(PathBuf::from),
         })
     }
@@ -57,21 +48,11 @@ impl Config {
         for layer in [settings, &self.global] {
             if let Some(setting) = layer.get("id") {
                 let message = "id names one session; give it as an option of the session";
-                return Err(
-                    ConfigError::new(ErrorKind::WrongPlace, "id", message).at(&setting.origin)
-                );
+                return Err(ConfigError::new(ErrorKind::WrongPlace, "id", message).at(&setting.origin));
             }
         }
         let layers: [&Layer; 3] = [&options.global, settings, &self.global];
-        build(
-            profile,
-            &Resolver {
-                layers: &layers,
-                profile,
-                before_env: 2,
-                env,
-            },
-        )
+        build(profile, &Resolver { layers: &layers, profile, before_env: 2, env })
     }
 
     fn unknown_profile(&self, profile: &str) -> ConfigError {
@@ -96,8 +77,7 @@ fn check_options(options: &Config) -> Result<(), ConfigError> {
     }
     for (name, setting) in &options.global {
         if find(name).is_some_and(|key| key.scope == Scope::Gateway) {
-            let message =
-                format!("{name} is for the whole gateway; it cannot be an option of a session");
+            let message = format!("{name} is for the whole gateway; it cannot be an option of a session");
             return Err(ConfigError::new(ErrorKind::WrongPlace, name, message).at(&setting.origin));
         }
     }
@@ -122,9 +102,7 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
             playout.lead_max.as_millis()
         );
         let origin = r.origin("playout.lead_min_ms");
-        return Err(
-            ConfigError::new(ErrorKind::BadValue, "playout.lead_min_ms", message).at(&origin),
-        );
+        return Err(ConfigError::new(ErrorKind::BadValue, "playout.lead_min_ms", message).at(&origin));
     }
     let config = SessionConfig {
         profile: profile.to_owned(),
@@ -148,11 +126,7 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
         mt_provider: r.choice("mt.provider")?,
         tts_provider: r.choice("tts.provider")?,
         tts_voice: r.name("tts.voice")?,
-        tts_sample_rate: r
-            .name("tts.sample_rate")?
-            .parse()
-            .ok()
-            .filter(|hz| *hz != 0),
+        tts_sample_rate: r.name("tts.sample_rate")?.parse().ok().filter(|hz| *hz != 0),
         deepgram: deepgram(r)?,
         deepl: deepl(r)?,
         elevenlabs: elevenlabs(r)?,
@@ -165,12 +139,7 @@ fn deepgram(r: &Resolver<'_>) -> Result<DeepgramConfig, ConfigError> {
     let region: DeepgramRegion = r.choice("deepgram.region")?;
     Ok(DeepgramConfig {
         api_key: r.secret("deepgram.api_key")?,
-        base_url: base_url(
-            r,
-            "deepgram",
-            region == DeepgramRegion::Default,
-            region.base_url(),
-        )?,
+        base_url: base_url(r, "deepgram", region == DeepgramRegion::Default, region.base_url())?,
         model: r.name("deepgram.model")?,
         endpointing: r.millis("deepgram.endpointing_ms")?,
         utterance_end: r.millis("deepgram.utterance_end_ms")?,
@@ -200,12 +169,7 @@ fn elevenlabs(r: &Resolver<'_>) -> Result<ElevenlabsConfig, ConfigError> {
     let region: ElevenlabsRegion = r.choice("elevenlabs.region")?;
     Ok(ElevenlabsConfig {
         api_key: r.secret("elevenlabs.api_key")?,
-        base_url: base_url(
-            r,
-            "elevenlabs",
-            region == ElevenlabsRegion::Default,
-            region.base_url(),
-        )?,
+        base_url: base_url(r, "elevenlabs", region == ElevenlabsRegion::Default, region.base_url())?,
         model: r.name("elevenlabs.model")?,
         enable_logging: r.bool("elevenlabs.enable_logging")?,
         stability: r.float("elevenlabs.stability")?,
@@ -216,12 +180,7 @@ fn elevenlabs(r: &Resolver<'_>) -> Result<ElevenlabsConfig, ConfigError> {
 
 /// The base URL given, or that of the region. Both at once are refused: speech must not leave a
 /// region that was asked for because of a URL set elsewhere.
-fn base_url(
-    r: &Resolver<'_>,
-    vendor: &str,
-    no_region: bool,
-    of_region: &str,
-) -> Result<BaseUrl, ConfigError> {
+fn base_url(r: &Resolver<'_>, vendor: &str, no_region: bool, of_region: &str) -> Result<BaseUrl, ConfigError> {
     let key = format!("{vendor}.base_url");
     match r.url(&key)? {
         Some(_) if !no_region => {
@@ -229,7 +188,8 @@ fn base_url(
             Err(ConfigError::new(ErrorKind::BadValue, &key, message).at(&r.origin(&key)))
         }
         Some(url) => Ok(url),
-        None => BaseUrl::parse(of_region)
-            .map_err(|why| ConfigError::new(ErrorKind::BadValue, &key, format!("{key} {why}"))),
+        None => {
+            BaseUrl::parse(of_region).map_err(|why| ConfigError::new(ErrorKind::BadValue, &key, format!("{key} {why}")))
+        }
     }
 }

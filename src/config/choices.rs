@@ -78,23 +78,6 @@ choice! {
     }
 }
 choice! {
-    /// How much the library logs.
-    LogLevel {
-        /// Nothing.
-        Off = "off",
-        /// Errors.
-        Error = "error",
-        /// Warnings and above.
-        Warn = "warn",
-        /// Life of sessions and connections, and above.
-        Info = "info",
-        /// Decisions of the engine, and above.
-        Debug = "debug",
-        /// Everything.
-        Trace = "trace",
-    }
-}
-choice! {
     /// Where Deepgram processes audio.
     DeepgramRegion {
         /// `api.deepgram.com`.

@@ -53,7 +53,7 @@ Keys with white space or control characters in them are refused.
 `deepgram.mip_opt_out`, `elevenlabs.enable_logging` and the three `….region` keys say what vendors may keep
 and where they process it. A region and a base URL of the same vendor cannot both be given. Base URLs are
 `https` or `wss`; `http` and `ws` only to a loopback host. They hold no user, password or query.
-`log.transcripts` is the only way to get the text of a call into a log.
+What people say is never logged; it leaves the library in events only.
 ";
 
 const LANGUAGES: &str = "
@@ -100,31 +100,16 @@ pub fn markdown() -> String {
     out.push_str("\n## Session keys\n\nRead when a session is made; *live* ones can also be changed in mid-call (`mgw_session_set`).\n");
     let vendor = |key: &Key| matches!(key.section(), "deepgram" | "deepl" | "elevenlabs");
     table(&mut out, Scope::Session, |key| !vendor(key));
-    for (section, title) in [
-        ("deepgram", "Deepgram"),
-        ("deepl", "DeepL"),
-        ("elevenlabs", "ElevenLabs"),
-    ] {
+    for (section, title) in [("deepgram", "Deepgram"), ("deepl", "DeepL"), ("elevenlabs", "ElevenLabs")] {
         let _ = write!(out, "\n### {title}\n");
         table(&mut out, Scope::Session, |key| key.section() == section);
     }
 
     out.push_str(LANGUAGES);
     for language in Language::all() {
-        let vendors = [
-            language.deepgram(),
-            language.deepl_source(),
-            language.deepl_target(),
-            language.elevenlabs(),
-        ];
+        let vendors = [language.deepgram(), language.deepl_source(), language.deepl_target(), language.elevenlabs()];
         let cells: Vec<&str> = vendors.iter().map(|code| code.unwrap_or("–")).collect();
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {} |",
-            language.code(),
-            language.name(),
-            cells.join(" | ")
-        );
+        let _ = writeln!(out, "| `{}` | {} | {} |", language.code(), language.name(), cells.join(" | "));
     }
     out
 }
@@ -133,22 +118,12 @@ fn table(out: &mut String, scope: Scope, wanted: impl Fn(&Key) -> bool) {
     out.push_str("\n| key | takes | default | meaning |\n|---|---|---|---|\n");
     for key in KEYS.iter().filter(|key| key.scope == scope && wanted(key)) {
         let live = if key.live { " *Live.*" } else { "" };
-        let unit = if key.unit.is_empty() {
-            String::new()
-        } else {
-            format!(", in {}", key.unit)
-        };
+        let unit = if key.unit.is_empty() { String::new() } else { format!(", in {}", key.unit) };
         let default = match key.default {
             "" => "–".to_owned(),
             given => format!("`{given}`"),
         };
-        let _ = writeln!(
-            out,
-            "| `{}` | {}{unit} | {default} | {}{live} |",
-            key.name,
-            key.kind.wanted(),
-            key.doc
-        );
+        let _ = writeln!(out, "| `{}` | {}{unit} | {default} | {}{live} |", key.name, key.kind.wanted(), key.doc);
     }
 }
 
@@ -180,14 +155,8 @@ language = "es"
 pub fn sample() -> String {
     let mut out = String::from(SAMPLE_INTRO);
     for (scope, title) in [
-        (
-            Scope::Gateway,
-            "# ---- The whole gateway --------------------------------------------------------",
-        ),
-        (
-            Scope::Session,
-            "# ---- Every session, unless its profile or its options say otherwise ------------",
-        ),
+        (Scope::Gateway, "# ---- The whole gateway --------------------------------------------------------"),
+        (Scope::Session, "# ---- Every session, unless its profile or its options say otherwise ------------"),
     ] {
         let _ = write!(out, "\n{title}\n");
         for key in KEYS.iter().filter(|key| key.scope == scope) {
@@ -203,10 +172,7 @@ pub fn sample() -> String {
                 unit => format!(" In {unit}."),
             };
             let _ = write!(out, "\n# {}{unit}\n", key.doc);
-            if matches!(
-                key.kind,
-                Kind::Choice([_, _, ..]) | Kind::Rate | Kind::Int { .. } | Kind::Float { .. }
-            ) {
+            if matches!(key.kind, Kind::Choice([_, _, ..]) | Kind::Rate | Kind::Int { .. } | Kind::Float { .. }) {
                 let takes = key.kind.wanted();
                 let _ = writeln!(out, "# Takes {takes}.");
             }

@@ -27,9 +27,9 @@ impl BaseUrl {
         match (url.scheme(), loopback(&url)) {
             (_, None) => Err("has no host"),
             ("https" | "wss", _) | ("http" | "ws", Some(true)) => Ok(Self(url)),
-            ("http" | "ws", Some(false)) => Err(
-                "must begin with https:// or wss://; without TLS only a loopback host is allowed",
-            ),
+            ("http" | "ws", Some(false)) => {
+                Err("must begin with https:// or wss://; without TLS only a loopback host is allowed")
+            }
             _ => Err("must begin with https:// or wss://"),
         }
     }
@@ -56,22 +56,12 @@ impl BaseUrl {
 
     /// The port, given or that of the scheme.
     pub fn port(&self) -> u16 {
-        self.0
-            .port()
-            .unwrap_or(if self.is_tls() { 443 } else { 80 })
+        self.0.port().unwrap_or(if self.is_tls() { 443 } else { 80 })
     }
 
     fn join(&self, scheme: &str, path: &str) -> String {
-        let port = self
-            .0
-            .port()
-            .map(|port| format!(":{port}"))
-            .unwrap_or_default();
-        format!(
-            "{scheme}://{}{port}{}{path}",
-            self.host(),
-            self.0.path().trim_end_matches('/')
-        )
+        let port = self.0.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{scheme}://{}{port}{}{path}", self.host(), self.0.path().trim_end_matches('/'))
     }
 }
 
@@ -168,21 +158,9 @@ mod tests {
     fn paths_are_joined_for_both_transports() {
         for (base, http, websocket) in [
             ("https://h", "https://h/v1/x", "wss://h/v1/x"),
-            (
-                "wss://h:8443/p/",
-                "https://h:8443/p/v1/x",
-                "wss://h:8443/p/v1/x",
-            ),
-            (
-                "ws://127.0.0.1:9",
-                "http://127.0.0.1:9/v1/x",
-                "ws://127.0.0.1:9/v1/x",
-            ),
-            (
-                "http://[::1]:9/",
-                "http://[::1]:9/v1/x",
-                "ws://[::1]:9/v1/x",
-            ),
+            ("wss://h:8443/p/", "https://h:8443/p/v1/x", "wss://h:8443/p/v1/x"),
+            ("ws://127.0.0.1:9", "http://127.0.0.1:9/v1/x", "ws://127.0.0.1:9/v1/x"),
+            ("http://[::1]:9/", "http://[::1]:9/v1/x", "ws://[::1]:9/v1/x"),
         ] {
             let url = BaseUrl::parse(base).expect(base);
             assert_eq!(url.http("/v1/x"), http);
@@ -192,12 +170,7 @@ mod tests {
 
     #[test]
     fn every_region_has_a_valid_url() {
-        let deepgram = [
-            DeepgramRegion::Default,
-            DeepgramRegion::Eu,
-            DeepgramRegion::Au,
-            DeepgramRegion::In,
-        ];
+        let deepgram = [DeepgramRegion::Default, DeepgramRegion::Eu, DeepgramRegion::Au, DeepgramRegion::In];
         let deepl = [DeeplRegion::Default, DeeplRegion::Us, DeeplRegion::Jp];
         let eleven = [
             ElevenlabsRegion::Default,
@@ -209,11 +182,7 @@ mod tests {
         let urls = deepgram
             .map(DeepgramRegion::base_url)
             .into_iter()
-            .chain(
-                deepl
-                    .into_iter()
-                    .flat_map(|r| [r.base_url(true), r.base_url(false)]),
-            )
+            .chain(deepl.into_iter().flat_map(|r| [r.base_url(true), r.base_url(false)]))
             .chain(eleven.map(ElevenlabsRegion::base_url));
         for url in urls {
             assert!(BaseUrl::parse(url).is_ok_and(|url| url.is_tls()), "{url}");

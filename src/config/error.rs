@@ -115,22 +115,12 @@ pub(crate) fn shown_value(text: &str) -> String {
         return format!("({count} characters)");
     }
     let bare = text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_digit() || "+-._eE".contains(c));
-    if bare {
-        text.to_owned()
-    } else {
-        format!("\"{}\"", text.escape_debug())
-    }
+        && text.chars().all(|c| c.is_ascii_digit() || "+-._eE".contains(c));
+    if bare { text.to_owned() } else { format!("\"{}\"", text.escape_debug()) }
 }
 
 fn shorten(text: &str, max: usize) -> String {
-    let mut short: String = text
-        .chars()
-        .take(max)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut short: String = text.chars().take(max).flat_map(char::escape_debug).collect();
     if text.chars().nth(max).is_some() {
         short.push('…');
     }
@@ -145,12 +135,7 @@ pub(crate) fn suggestion<'a>(wrong: &str, candidates: impl Iterator<Item = &'a s
     }
     let wrong = wrong.to_ascii_lowercase();
     let best = candidates
-        .map(|c| {
-            (
-                strsim::normalized_damerau_levenshtein(&wrong, &c.to_ascii_lowercase()),
-                c,
-            )
-        })
+        .map(|c| (strsim::normalized_damerau_levenshtein(&wrong, &c.to_ascii_lowercase()), c))
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((score, right)) if score >= 0.6 => format!("; did you mean \"{right}\"?"),

@@ -23,12 +23,7 @@ pub(crate) fn json(text: &str, file: Option<&str>) -> Result<Vec<Found>, ConfigE
         let message = told.split(" at line ").next().unwrap_or_default();
         ConfigError::new(ErrorKind::Syntax, "", format!("not JSON: {message}")).at(&origin)
     })?;
-    let mut walk = Walk {
-        text,
-        at: 0,
-        lines: &lines,
-        found: Vec::new(),
-    };
+    let mut walk = Walk { text, at: 0, lines: &lines, found: Vec::new() };
     walk.space();
     if !value.is_object() {
         let message = "the settings must be a JSON object, such as {\"language\": \"en\"}";
@@ -67,10 +62,7 @@ impl Walk<'_> {
             }
             self.at += 1;
         } else {
-            while !matches!(
-                self.peek(),
-                b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | 0
-            ) {
+            while !matches!(self.peek(), b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | 0) {
                 self.at += 1;
             }
         }
@@ -79,9 +71,8 @@ impl Walk<'_> {
 
     fn string(&mut self) -> Result<String, ConfigError> {
         let origin = self.lines.origin(self.at);
-        serde_json::from_str(self.token()).map_err(|_| {
-            ConfigError::new(ErrorKind::Syntax, "", "not JSON: bad string").at(&origin)
-        })
+        serde_json::from_str(self.token())
+            .map_err(|_| ConfigError::new(ErrorKind::Syntax, "", "not JSON: bad string").at(&origin))
     }
 
     fn object(&mut self, prefix: &str, depth: usize) -> Result<(), ConfigError> {
@@ -114,19 +105,11 @@ impl Walk<'_> {
                 let before = self.found.len();
                 self.object(&path, depth + 1)?;
                 if self.found.len() == before {
-                    self.found.push(Found {
-                        path,
-                        raw: None,
-                        origin,
-                    });
+                    self.found.push(Found { path, raw: None, origin });
                 }
             } else {
                 let raw = self.value()?;
-                self.found.push(Found {
-                    path,
-                    raw: Some(raw),
-                    origin,
-                });
+                self.found.push(Found { path, raw: Some(raw), origin });
             }
         }
         self.at += 1; // the closing brace
@@ -178,10 +161,6 @@ impl Walk<'_> {
                 }
             }
         }
-        Ok(if texts_only {
-            Raw::List(items)
-        } else {
-            Raw::Other("a list of anything but texts")
-        })
+        Ok(if texts_only { Raw::List(items) } else { Raw::Other("a list of anything but texts") })
     }
 }

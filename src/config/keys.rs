@@ -2,15 +2,13 @@
 //! are when not given. Reading, checking and the documentation all follow from it.
 
 use super::choices::{
-    AloneCue, DeepgramRegion, DeeplFormality, DeeplModelType, DeeplRegion, ElevenlabsRegion,
-    LedgerPolicy, LogLevel, MtProvider, Original, SttProvider, TtsProvider,
+    AloneCue, DeepgramRegion, DeeplFormality, DeeplModelType, DeeplRegion, ElevenlabsRegion, LedgerPolicy, MtProvider,
+    Original, SttProvider, TtsProvider,
 };
 use super::value::name_byte;
 
 /// Sample rates a session may push or pull, in Hz.
-pub const RATES: [u32; 9] = [
-    8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192_000,
-];
+pub const RATES: [u32; 9] = [8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192_000];
 
 /// A voice every ElevenLabs account has ("Rachel", a public premade voice).
 pub const DEFAULT_VOICE: &str = "21m00Tcm4TlvDq8ikWAM";
@@ -94,27 +92,11 @@ pub struct Key {
 }
 
 const fn gateway(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key {
-        name,
-        scope: Scope::Gateway,
-        kind,
-        default,
-        unit: "",
-        live: false,
-        doc,
-    }
+    Key { name, scope: Scope::Gateway, kind, default, unit: "", live: false, doc }
 }
 
 const fn session(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key {
-        name,
-        scope: Scope::Session,
-        kind,
-        default,
-        unit: "",
-        live: false,
-        doc,
-    }
+    Key { name, scope: Scope::Session, kind, default, unit: "", live: false, doc }
 }
 
 impl Key {
@@ -153,10 +135,6 @@ pub static KEYS: &[Key] = &[
     gateway("events.capacity", int(16, 1_048_576), "4096",
         "Events kept for a host that does not fetch them; then interim transcripts are dropped, and counted.")
         .unit("events"),
-    gateway("log.level", Kind::Choice(LogLevel::NAMES), "info",
-        "How much the library logs."),
-    gateway("log.transcripts", Kind::Bool, "false",
-        "Whether what people say may be logged. Without it no text of a call ever is."),
     gateway("tls.ca_file", Kind::Text { max: 4096 }, "",
         "PEM file of certificate authorities to trust in addition to the system's."),
 
@@ -269,9 +247,7 @@ pub static KEYS: &[Key] = &[
 /// The key of a name without a profile; every valid `label.…` gives the key `label.*`.
 pub fn find(name: &str) -> Option<&'static Key> {
     let name = match name.strip_prefix(LABEL_PREFIX) {
-        Some(label) if !label.is_empty() && label.len() <= 64 && label.bytes().all(name_byte) => {
-            "label.*"
-        }
+        Some(label) if !label.is_empty() && label.len() <= 64 && label.bytes().all(name_byte) => "label.*",
         Some(_) => return None,
         None => name,
     };
@@ -294,29 +270,13 @@ mod tests {
     #[test]
     fn names_are_unique_plain_and_explained() {
         for (i, key) in KEYS.iter().enumerate() {
-            assert!(
-                KEYS[..i].iter().all(|other| other.name != key.name),
-                "{} twice",
-                key.name
-            );
-            assert!(
-                key.doc.ends_with('.'),
-                "{}: the explanation ends with a full stop",
-                key.name
-            );
+            assert!(KEYS[..i].iter().all(|other| other.name != key.name), "{} twice", key.name);
+            assert!(key.doc.ends_with('.'), "{}: the explanation ends with a full stop", key.name);
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._*".contains(c);
             assert!(key.name.chars().all(plain), "{}", key.name);
-            assert!(
-                !key.live || key.scope == Scope::Session,
-                "{}: only a session is live",
-                key.name
-            );
+            assert!(!key.live || key.scope == Scope::Session, "{}: only a session is live", key.name);
             // A scalar key and a section of the same name could not stand in one TOML file.
-            assert!(
-                KEYS.iter().all(|other| other.section() != key.name),
-                "{} is a section",
-                key.name
-            );
+            assert!(KEYS.iter().all(|other| other.section() != key.name), "{} is a section", key.name);
         }
     }
 

@@ -30,25 +30,16 @@ impl Language {
     /// The explanation, naming the nearest code, without the key it was given for.
     pub fn parse(code: &str) -> Result<Self, String> {
         let wanted = code.replace('_', "-");
-        match ROWS
-            .iter()
-            .find(|row| row.code.eq_ignore_ascii_case(&wanted))
-        {
+        match ROWS.iter().find(|row| row.code.eq_ignore_ascii_case(&wanted)) {
             Some(row) => Ok(Self(row)),
             None => {
                 // A known language with an unknown region is best served by the language itself.
                 let primary = wanted.split('-').next().unwrap_or_default();
-                let hint = match ROWS
-                    .iter()
-                    .find(|row| row.code.eq_ignore_ascii_case(primary))
-                {
+                let hint = match ROWS.iter().find(|row| row.code.eq_ignore_ascii_case(primary)) {
                     Some(row) => format!("; did you mean \"{}\"?", row.code),
                     None => suggestion(&wanted, ROWS.iter().map(|row| row.code)),
                 };
-                Err(format!(
-                    "{} is not a known language code{hint}",
-                    shown_value(code)
-                ))
+                Err(format!("{} is not a known language code{hint}", shown_value(code)))
             }
         }
     }
@@ -153,14 +144,7 @@ const fn row(
     deepl_target: &'static str,
     elevenlabs: &'static str,
 ) -> Row {
-    Row {
-        code,
-        name,
-        deepgram,
-        deepl_source,
-        deepl_target,
-        elevenlabs,
-    }
+    Row { code, name, deepgram, deepl_source, deepl_target, elevenlabs }
 }
 
 #[rustfmt::skip]
@@ -281,24 +265,13 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_each_row_is_of_use() {
         for pair in ROWS.windows(2) {
-            assert!(
-                pair[0].code < pair[1].code,
-                "{} before {}",
-                pair[0].code,
-                pair[1].code
-            );
+            assert!(pair[0].code < pair[1].code, "{} before {}", pair[0].code, pair[1].code);
         }
         for language in Language::all() {
             let source = language.deepl_source().unwrap_or_default();
-            assert!(
-                !source.contains('-'),
-                "{language}: DeepL's source has no variants"
-            );
+            assert!(!source.contains('-'), "{language}: DeepL's source has no variants");
             assert!(language.deepgram().is_some() || language.deepl_target().is_some());
-            assert_eq!(
-                Language::parse(&language.code().to_uppercase()),
-                Ok(language)
-            );
+            assert_eq!(Language::parse(&language.code().to_uppercase()), Ok(language));
         }
     }
 }

@@ -32,16 +32,8 @@ pub(crate) struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     pub(crate) fn new(text: &'t str, file: Option<&str>) -> Self {
-        let after = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, b)| *b == b'\n')
-            .map(|(i, _)| i + 1);
-        Self {
-            text,
-            starts: std::iter::once(0).chain(after).collect(),
-            file: file.map(Arc::from),
-        }
+        let after = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
+        Self { text, starts: std::iter::once(0).chain(after).collect(), file: file.map(Arc::from) }
     }
 
     pub(crate) fn origin(&self, offset: usize) -> Origin {
@@ -52,11 +44,7 @@ impl<'t> Lines<'t> {
             // Counting characters for each key of a very long line would take for ever.
             _ => offset.saturating_sub(start),
         };
-        Origin {
-            file: self.file.clone(),
-            line: Some(number(line)),
-            column: Some(number(column + 1)),
-        }
+        Origin { file: self.file.clone(), line: Some(number(line)), column: Some(number(column + 1)) }
     }
 }
 
@@ -76,8 +64,7 @@ pub(crate) fn toml(text: &str, file: Option<&str>) -> Result<Vec<Found>, ConfigE
         // Not its Display, which quotes the line, and the line may hold a secret.
         let message = error.message().lines().collect::<Vec<_>>().join(" ");
         let offset = error.span().map_or(0, |span| span.start);
-        ConfigError::new(ErrorKind::Syntax, "", format!("not TOML: {message}"))
-            .at(&lines.origin(offset))
+        ConfigError::new(ErrorKind::Syntax, "", format!("not TOML: {message}")).at(&lines.origin(offset))
     })?;
     let mut found = Vec::new();
     walk(document.as_table(), "", 0, &lines, &mut found)?;
@@ -93,10 +80,7 @@ fn walk(
     found: &mut Vec<Found>,
 ) -> Result<(), ConfigError> {
     for (name, item) in table.iter() {
-        let span = table
-            .key(name)
-            .and_then(|key| key.span())
-            .or_else(|| item.span());
+        let span = table.key(name).and_then(|key| key.span()).or_else(|| item.span());
         let origin = lines.origin(span.map_or(0, |span| span.start));
         let path = join(prefix, name);
         if depth >= MAX_DEPTH {
@@ -109,24 +93,12 @@ fn walk(
                 walk(inner, &path, depth + 1, lines, found)?;
             }
             Item::Table(_) | Item::Value(TomlValue::InlineTable(_)) => {
-                found.push(Found {
-                    path,
-                    raw: None,
-                    origin,
-                });
+                found.push(Found { path, raw: None, origin });
             }
             Item::ArrayOfTables(_) => {
-                found.push(Found {
-                    path,
-                    raw: Some(Raw::Other("a list of tables")),
-                    origin,
-                });
+                found.push(Found { path, raw: Some(Raw::Other("a list of tables")), origin });
             }
-            Item::Value(value) => found.push(Found {
-                path,
-                raw: Some(raw(value)),
-                origin,
-            }),
+            Item::Value(value) => found.push(Found { path, raw: Some(raw(value)), origin }),
         }
     }
     Ok(())
@@ -134,18 +106,11 @@ fn walk(
 
 /// `prefix.name`, or `name` at the top.
 pub(crate) fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}.{name}")
-    }
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
 }
 
 pub(crate) fn too_deep(path: &str) -> ConfigError {
-    let message = format!(
-        "sections are nested too deep at {}",
-        super::error::quoted_key(path)
-    );
+    let message = format!("sections are nested too deep at {}", super::error::quoted_key(path));
     ConfigError::new(ErrorKind::UnknownKey, path, message)
 }
 
@@ -162,9 +127,6 @@ fn raw(value: &TomlValue) -> Raw {
 }
 
 fn list(items: &Array) -> Raw {
-    let texts: Option<Vec<String>> = items
-        .iter()
-        .map(|item| item.as_str().map(str::to_owned))
-        .collect();
+    let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
     texts.map_or(Raw::Other("a list of anything but texts"), Raw::List)
 }

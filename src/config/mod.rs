@@ -27,16 +27,14 @@ use std::io::Read;
 use std::path::Path;
 
 pub use choices::{
-    AloneCue, DeepgramRegion, DeeplFormality, DeeplModelType, DeeplRegion, ElevenlabsRegion,
-    LedgerPolicy, LogLevel, MtProvider, Original, SttProvider, TtsProvider,
+    AloneCue, DeepgramRegion, DeeplFormality, DeeplModelType, DeeplRegion, ElevenlabsRegion, LedgerPolicy, MtProvider,
+    Original, SttProvider, TtsProvider,
 };
 pub use endpoint::BaseUrl;
 pub use error::{ConfigError, ErrorKind};
 pub use keys::{DEFAULT_VOICE, KEYS, Key, Kind, RATES, Scope, find};
 pub use languages::Language;
-pub use session::{
-    DeepgramConfig, DeeplConfig, ElevenlabsConfig, GatewayConfig, PlayoutConfig, SessionConfig,
-};
+pub use session::{DeepgramConfig, DeeplConfig, ElevenlabsConfig, GatewayConfig, PlayoutConfig, SessionConfig};
 pub use value::Secret;
 
 use error::{Origin, quoted_key, suggestion};
@@ -110,17 +108,11 @@ impl Config {
         let path = path.as_ref();
         let name = path.display().to_string();
         let text = read(path).map_err(|why| {
-            let origin = Origin {
-                file: Some(name.as_str().into()),
-                ..Origin::default()
-            };
+            let origin = Origin { file: Some(name.as_str().into()), ..Origin::default() };
             ConfigError::new(ErrorKind::File, "", format!("cannot read it: {why}")).at(&origin)
         })?;
         check_size(text.len() as u64, Some(&name))?;
-        if path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
-        {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             self.put_all(json::json(&text, Some(&name))?)
         } else {
             self.load_toml(&text, Some(&name))
@@ -160,27 +152,16 @@ impl Config {
             return Err(unknown_key(path, profile, name));
         };
         if profile.is_some() && key.scope == Scope::Gateway {
-            let message = format!(
-                "{} is for the whole gateway; it cannot stand in a profile",
-                key.name
-            );
+            let message = format!("{} is for the whole gateway; it cannot stand in a profile", key.name);
             return Err(ConfigError::new(ErrorKind::WrongPlace, path, message));
         }
-        let value = key
-            .kind
-            .check(raw)
-            .map_err(|why| ConfigError::new(ErrorKind::BadValue, path, format!("{path}{why}")))?;
+        let value =
+            key.kind.check(raw).map_err(|why| ConfigError::new(ErrorKind::BadValue, path, format!("{path}{why}")))?;
         let layer = match profile {
             Some(profile) => self.profiles.entry(profile.to_owned()).or_default(),
             None => &mut self.global,
         };
-        layer.insert(
-            name.to_owned(),
-            Setting {
-                value,
-                origin: origin.clone(),
-            },
-        );
+        layer.insert(name.to_owned(), Setting { value, origin: origin.clone() });
         Ok(())
     }
 
@@ -224,30 +205,18 @@ fn check_profile(path: &str, profile: &str) -> Result<(), ConfigError> {
     if plain && !profile.is_empty() && profile.len() <= MAX_PROFILE_NAME {
         return Ok(());
     }
-    let message = format!(
-        "{}: a profile's name has 1 to {MAX_PROFILE_NAME} letters, digits, '_' or '-'",
-        quoted_key(path)
-    );
+    let message =
+        format!("{}: a profile's name has 1 to {MAX_PROFILE_NAME} letters, digits, '_' or '-'", quoted_key(path));
     Err(ConfigError::new(ErrorKind::BadValue, path, message))
 }
 
 fn unknown_key(path: &str, profile: Option<&str>, name: &str) -> ConfigError {
     let section = format!("{name}.");
-    let inside: Vec<&str> = KEYS
-        .iter()
-        .map(|key| key.name)
-        .filter(|key| key.starts_with(&section))
-        .collect();
+    let inside: Vec<&str> = KEYS.iter().map(|key| key.name).filter(|key| key.starts_with(&section)).collect();
     let message = if !inside.is_empty() {
-        format!(
-            "{} is a section; its keys are {}",
-            quoted_key(path),
-            inside.join(", ")
-        )
+        format!("{} is a section; its keys are {}", quoted_key(path), inside.join(", "))
     } else {
-        let prefix = profile
-            .map(|profile| format!("{PROFILE_PREFIX}{profile}."))
-            .unwrap_or_default();
+        let prefix = profile.map(|profile| format!("{PROFILE_PREFIX}{profile}.")).unwrap_or_default();
         let mut candidates: Vec<String> = KEYS
             .iter()
             .filter(|key| profile.is_none() || key.scope == Scope::Session)
@@ -269,10 +238,7 @@ fn check_size(bytes: u64, file: Option<&str>) -> Result<(), ConfigError> {
     if bytes <= MAX_TEXT {
         return Ok(());
     }
-    let origin = Origin {
-        file: file.map(Into::into),
-        ..Origin::default()
-    };
+    let origin = Origin { file: file.map(Into::into), ..Origin::default() };
     let message = format!("has more than {MAX_TEXT} bytes, too many for settings");
     Err(ConfigError::new(ErrorKind::File, "", message).at(&origin))
 }
@@ -283,8 +249,6 @@ fn read(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("not a regular file"));
     }
     let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(MAX_TEXT + 1)
-        .read_to_string(&mut text)?;
+    std::fs::File::open(path)?.take(MAX_TEXT + 1).read_to_string(&mut text)?;
     Ok(text)
 }

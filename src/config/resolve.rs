@@ -27,15 +27,7 @@ pub(crate) struct Resolver<'a> {
 
 /// `DEEPL_API_KEY` for `deepl.api_key`.
 pub(crate) fn env_name(key: &str) -> String {
-    key.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 impl<'a> Resolver<'a> {
@@ -45,9 +37,7 @@ impl<'a> Resolver<'a> {
 
     /// Where the value that counts stands.
     pub(crate) fn origin(&self, name: &str) -> Origin {
-        self.given(name)
-            .map(|setting| setting.origin.clone())
-            .unwrap_or_default()
+        self.given(name).map(|setting| setting.origin.clone()).unwrap_or_default()
     }
 
     fn value(&self, name: &str) -> Result<Value, ConfigError> {
@@ -137,24 +127,15 @@ impl<'a> Resolver<'a> {
         let special = format!("{general}_{}", env_name(self.profile));
         let (before, after) = self.layers.split_at(self.before_env.min(self.layers.len()));
         let in_layers = |layers: &[&Layer]| {
-            layers
-                .iter()
-                .filter_map(|layer| layer.get(name))
-                .find_map(|setting| match &setting.value {
-                    Value::Secret(secret) => Some(secret.clone()),
-                    _ => None,
-                })
+            layers.iter().filter_map(|layer| layer.get(name)).find_map(|setting| match &setting.value {
+                Value::Secret(secret) => Some(secret.clone()),
+                _ => None,
+            })
         };
         let in_env = |variable: &str| match (self.env)(variable) {
-            Some(text) if !text.trim().is_empty() => {
-                Secret::parse(&text).map(Some).map_err(|why| {
-                    ConfigError::new(
-                        ErrorKind::BadValue,
-                        name,
-                        format!("environment variable {variable} {why}"),
-                    )
-                })
-            }
+            Some(text) if !text.trim().is_empty() => Secret::parse(&text).map(Some).map_err(|why| {
+                ConfigError::new(ErrorKind::BadValue, name, format!("environment variable {variable} {why}"))
+            }),
             _ => Ok(None),
         };
         if let Some(secret) = in_layers(before) {
@@ -167,9 +148,8 @@ impl<'a> Resolver<'a> {
             return Ok(secret);
         }
         in_env(&general)?.ok_or_else(|| {
-            let message = format!(
-                "{name} is not given; set it in the file, or in the environment as {special} or {general}"
-            );
+            let message =
+                format!("{name} is not given; set it in the file, or in the environment as {special} or {general}");
             ConfigError::new(ErrorKind::Missing, name, message)
         })
     }
@@ -189,10 +169,7 @@ impl<'a> Resolver<'a> {
             }
         }
         if labels.len() > MAX_LABELS {
-            let message = format!(
-                "a session has at most {MAX_LABELS} labels, not {}",
-                labels.len()
-            );
+            let message = format!("a session has at most {MAX_LABELS} labels, not {}", labels.len());
             return Err(ConfigError::new(ErrorKind::BadValue, "label.*", message));
         }
         Ok(labels)
@@ -205,9 +182,5 @@ fn known(name: &str) -> Result<&'static Key, ConfigError> {
 
 /// The table and the code that reads it disagree; tests read every key, so this is never seen.
 fn mistyped(name: &str) -> ConfigError {
-    ConfigError::new(
-        ErrorKind::BadValue,
-        name,
-        format!("{name} cannot be read as its kind"),
-    )
+    ConfigError::new(ErrorKind::BadValue, name, format!("{name} cannot be read as its kind"))
 }

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::choices::{
-    AloneCue, Choice, DeeplFormality, DeeplModelType, LedgerPolicy, LogLevel, MtProvider, Original,
-    SttProvider, TtsProvider,
+    AloneCue, Choice, DeeplFormality, DeeplModelType, LedgerPolicy, MtProvider, Original, SttProvider, TtsProvider,
 };
 use super::endpoint::BaseUrl;
 use super::error::{ConfigError, ErrorKind, Origin, quoted_key, suggestion};
@@ -25,10 +24,6 @@ pub struct GatewayConfig {
     pub net_threads: usize,
     /// Events kept for a host that does not fetch them.
     pub events_capacity: usize,
-    /// How much is logged.
-    pub log_level: LogLevel,
-    /// Whether texts of calls may be logged.
-    pub log_transcripts: bool,
     /// PEM file of authorities trusted besides the system's.
     pub tls_ca_file: Option<PathBuf>,
 }
@@ -197,54 +192,19 @@ impl SessionConfig {
     }
 
     /// Refuses a language that one of the chosen providers does not know.
-    pub(crate) fn check_stages(
-        &self,
-        language_at: &Origin,
-        hears_at: &Origin,
-    ) -> Result<(), ConfigError> {
+    pub(crate) fn check_stages(&self, language_at: &Origin, hears_at: &Origin) -> Result<(), ConfigError> {
         let (SttProvider::Deepgram, MtProvider::Deepl, TtsProvider::Elevenlabs) =
             (self.stt_provider, self.mt_provider, self.tts_provider);
         let (spoken, heard) = (self.language, self.hears);
         for (key, language, at, can, stage) in [
-            (
-                "language",
-                spoken,
-                language_at,
-                spoken.deepgram(),
-                "stt provider deepgram cannot recognise",
-            ),
-            (
-                "language",
-                spoken,
-                language_at,
-                spoken.deepl_source(),
-                "mt provider deepl cannot translate from",
-            ),
-            (
-                "hears",
-                heard,
-                hears_at,
-                heard.deepl_target(),
-                "mt provider deepl cannot translate into",
-            ),
-            (
-                "hears",
-                heard,
-                hears_at,
-                heard.elevenlabs(),
-                "tts provider elevenlabs cannot speak",
-            ),
+            ("language", spoken, language_at, spoken.deepgram(), "stt provider deepgram cannot recognise"),
+            ("language", spoken, language_at, spoken.deepl_source(), "mt provider deepl cannot translate from"),
+            ("hears", heard, hears_at, heard.deepl_target(), "mt provider deepl cannot translate into"),
+            ("hears", heard, hears_at, heard.elevenlabs(), "tts provider elevenlabs cannot speak"),
         ] {
             if can.is_none() {
-                let advice = if key == "hears" {
-                    "; set \"hears\" to a language it can"
-                } else {
-                    ""
-                };
-                let message = format!(
-                    "{key} = \"{language}\": {stage} {}{advice}",
-                    language.name()
-                );
+                let advice = if key == "hears" { "; set \"hears\" to a language it can" } else { "" };
+                let message = format!("{key} = \"{language}\": {stage} {}{advice}", language.name());
                 return Err(ConfigError::new(ErrorKind::Unsupported, key, message).at(at));
             }
         }

@@ -90,9 +90,7 @@ impl Kind {
             // Apart from all others, so that no message can ever quote it.
             return match raw {
                 Raw::Text(text) if text.is_empty() => Ok(Value::Unset),
-                Raw::Text(text) => Secret::parse(text)
-                    .map(Value::Secret)
-                    .map_err(|why| format!(" {why}")),
+                Raw::Text(text) => Secret::parse(text).map(Value::Secret).map_err(|why| format!(" {why}")),
                 _ => Err(" must be text in quotes".to_owned()),
             };
         }
@@ -141,33 +139,15 @@ impl Kind {
                 Some(word) => Ok(Value::Text((*word).to_owned())),
                 None => {
                     let near = suggestion(text, words.iter().copied());
-                    let near = if near.contains("did you mean") {
-                        near
-                    } else {
-                        String::new()
-                    };
-                    Err(format!(
-                        " = {} is not {}{near}",
-                        shown_value(text),
-                        self.wanted()
-                    ))
+                    let near = if near.contains("did you mean") { near } else { String::new() };
+                    Err(format!(" = {} is not {}{near}", shown_value(text), self.wanted()))
                 }
             },
-            Kind::Language | Kind::Url | Kind::Text { .. } | Kind::Name { .. }
-                if text.is_empty() =>
-            {
-                Ok(Value::Unset)
-            }
-            Kind::Language => Language::parse(text)
-                .map(Value::Language)
-                .map_err(|why| format!(" = {why}")),
-            Kind::Url => BaseUrl::parse(text)
-                .map(Value::Url)
-                .map_err(|why| format!(" {why}")),
+            Kind::Language | Kind::Url | Kind::Text { .. } | Kind::Name { .. } if text.is_empty() => Ok(Value::Unset),
+            Kind::Language => Language::parse(text).map(Value::Language).map_err(|why| format!(" = {why}")),
+            Kind::Url => BaseUrl::parse(text).map(Value::Url).map_err(|why| format!(" {why}")),
             Kind::Text { max } if fits(text, *max) => Ok(Value::Text(text.to_owned())),
-            Kind::Name { max } if fits(text, *max) && text.bytes().all(name_byte) => {
-                Ok(Value::Text(text.to_owned()))
-            }
+            Kind::Name { max } if fits(text, *max) && text.bytes().all(name_byte) => Ok(Value::Text(text.to_owned())),
             Kind::Text { .. } | Kind::Name { .. } => wrong(),
             Kind::List { .. } => self.list(text.split(',')),
             Kind::Secret => Err(" must be text in quotes".to_owned()),
@@ -182,18 +162,10 @@ impl Kind {
     }
 
     fn list<'a>(&self, items: impl Iterator<Item = &'a str>) -> Result<Value, String> {
-        let Kind::List {
-            max_items,
-            max_chars,
-        } = self
-        else {
+        let Kind::List { max_items, max_chars } = self else {
             return Err(" cannot be a list".to_owned());
         };
-        let items: Vec<String> = items
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let items: Vec<String> = items.map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
         if items.len() > *max_items {
             return Err(format!(" has {} items, more than {max_items}", items.len()));
         }
@@ -218,12 +190,9 @@ impl Kind {
             Kind::Name { max } => {
                 format!("a name of at most {max} letters, digits, '.', '_' or '-'")
             }
-            Kind::List {
-                max_items,
-                max_chars,
-            } => format!(
-                "a list (or text with commas) of at most {max_items} texts of at most {max_chars} characters"
-            ),
+            Kind::List { max_items, max_chars } => {
+                format!("a list (or text with commas) of at most {max_items} texts of at most {max_chars} characters")
+            }
             Kind::Url => "a base URL".to_owned(),
             Kind::Language => "a language code".to_owned(),
             Kind::Secret => "a vendor's key".to_owned(),
@@ -249,15 +218,7 @@ mod tests {
         let secret = Secret::parse(" abc123\n").expect("trimmed");
         assert_eq!(secret.expose(), "abc123");
         assert_eq!(format!("{secret} {secret:?} {secret:#?}"), "*** *** ***");
-        for bad in [
-            "",
-            "  ",
-            "ab c",
-            "ab\0c",
-            "ab\nc",
-            "schlüssel",
-            &"x".repeat(513),
-        ] {
+        for bad in ["", "  ", "ab c", "ab\0c", "ab\nc", "schlüssel", &"x".repeat(513)] {
             let why = Secret::parse(bad).expect_err("bad secret");
             assert!(bad.trim().is_empty() || !why.contains(bad.trim()), "{why}");
         }
@@ -267,47 +228,19 @@ mod tests {
     fn kinds_check_what_they_are_given() {
         let text = |s: &str| Raw::Text(s.to_owned());
         let int = Kind::Int { min: 1, max: 9 };
-        let float = Kind::Float {
-            min: 0.0,
-            max: 1.0,
-            optional: true,
-        };
+        let float = Kind::Float { min: 0.0, max: 1.0, optional: true };
         for (kind, raw, wanted) in [
             (&Kind::Bool, text("on"), Ok(Value::Bool(true))),
-            (
-                &Kind::Bool,
-                text("maybe"),
-                Err(" = \"maybe\" is not true or false"),
-            ),
+            (&Kind::Bool, text("maybe"), Err(" = \"maybe\" is not true or false")),
             (&Kind::Bool, Raw::Int(1), Err(" = 1 is not true or false")),
             (&int, Raw::Int(9), Ok(Value::Int(9))),
-            (
-                &int,
-                text("10"),
-                Err(" = 10 is not a whole number from 1 to 9"),
-            ),
-            (
-                &int,
-                Raw::Float(3.0),
-                Err(" = 3.0 is not a whole number from 1 to 9"),
-            ),
-            (
-                &int,
-                text(""),
-                Err(" = \"\" is not a whole number from 1 to 9"),
-            ),
+            (&int, text("10"), Err(" = 10 is not a whole number from 1 to 9")),
+            (&int, Raw::Float(3.0), Err(" = 3.0 is not a whole number from 1 to 9")),
+            (&int, text(""), Err(" = \"\" is not a whole number from 1 to 9")),
             (&float, Raw::Int(1), Ok(Value::Float(1.0))),
             (&float, text(""), Ok(Value::Unset)),
-            (
-                &float,
-                text("NaN"),
-                Err(" = \"NaN\" is not a number from 0 to 1"),
-            ),
-            (
-                &float,
-                text("inf"),
-                Err(" = \"inf\" is not a number from 0 to 1"),
-            ),
+            (&float, text("NaN"), Err(" = \"NaN\" is not a number from 0 to 1")),
+            (&float, text("inf"), Err(" = \"inf\" is not a number from 0 to 1")),
             (
                 &Kind::Choice(&["off", "full"]),
                 text("fulll"),
@@ -323,41 +256,18 @@ mod tests {
                 Raw::Int(5),
                 Err(" = 5 is not text of at most 5 characters, without control characters"),
             ),
+            (&Kind::Text { max: 99 }, Raw::Other("a date"), Err(" cannot be a date")),
             (
-                &Kind::Text { max: 99 },
-                Raw::Other("a date"),
-                Err(" cannot be a date"),
-            ),
-            (
-                &Kind::List {
-                    max_items: 2,
-                    max_chars: 3,
-                },
+                &Kind::List { max_items: 2, max_chars: 3 },
                 text("a, b ,"),
                 Ok(Value::List(vec!["a".to_owned(), "b".to_owned()])),
             ),
-            (
-                &Kind::List {
-                    max_items: 1,
-                    max_chars: 3,
-                },
-                text("a,b"),
-                Err(" has 2 items, more than 1"),
-            ),
-            (
-                &Kind::Secret,
-                Raw::Int(424_242),
-                Err(" must be text in quotes"),
-            ),
+            (&Kind::List { max_items: 1, max_chars: 3 }, text("a,b"), Err(" has 2 items, more than 1")),
+            (&Kind::Secret, Raw::Int(424_242), Err(" must be text in quotes")),
         ] {
             assert_eq!(kind.check(&raw), wanted.map_err(str::to_owned));
         }
-        let rate = Kind::Rate
-            .check(&Raw::Int(16001))
-            .expect_err("no such rate");
-        assert!(
-            rate.starts_with(" = 16001 is not one of 8000, 12000, 16000"),
-            "{rate}"
-        );
+        let rate = Kind::Rate.check(&Raw::Int(16001)).expect_err("no such rate");
+        assert!(rate.starts_with(" = 16001 is not one of 8000, 12000, 16000"), "{rate}");
     }
 }

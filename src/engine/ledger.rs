@@ -111,11 +111,7 @@ mod tests {
             words,
             language: None,
         };
-        if is_final {
-            SttEvent::Final { transcript, speech_final: true }
-        } else {
-            SttEvent::Interim(transcript)
-        }
+        if is_final { SttEvent::Final { transcript, speech_final: true } } else { SttEvent::Interim(transcript) }
     }
 
     #[test]

@@ -144,6 +144,12 @@ pub struct Member {
     pub map: TimeMap,
     /// Last time something was pushed.
     pub last_said: Duration,
+    /// The last block was loud: it stopped in the middle of something.
+    pub loud: bool,
+    /// Session time at the end of the last loud block.
+    pub loud_to: Duration,
+    /// Session time up to which the recogniser has answered for good.
+    pub answered_to: Duration,
     /// What it says is replaced by silence.
     pub muted: bool,
     /// Which of its words are committed.
@@ -156,6 +162,8 @@ pub struct Member {
     pub mt: Link,
     /// Synthesis of its words.
     pub tts: Link,
+    /// The state last reported of each stage's connection.
+    pub told: BTreeMap<crate::provider::Stage, String>,
     /// Synthesis connections for its words, by target language.
     pub tts_lines: BTreeMap<Language, TtsLine>,
     /// What it shall hear translated.
@@ -197,12 +205,16 @@ impl Member {
             clock: SampleClock::new(config.rate_in),
             map,
             last_said: now,
+            loud: false,
+            loud_to: Duration::ZERO,
+            answered_to: Duration::ZERO,
             muted: false,
             ledger: Ledger::new(policy),
             context: VecDeque::new(),
             stt: None,
             mt: Link::default(),
             tts: Link::default(),
+            told: BTreeMap::new(),
             tts_lines: BTreeMap::new(),
             playout: Playout::new(
                 config.hears,

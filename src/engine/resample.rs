@@ -33,8 +33,7 @@ impl Resampler {
                 let chunk = (from * chunk_ms / 1000) as usize;
                 // One sub-chunk: its delay is half a chunk.
                 let window = rubato::WindowFunction::BlackmanHarris2;
-                let fft =
-                    Fft::new_custom(from as usize, to as usize, chunk, 1, 1, window, FixedSync::Both).ok()?;
+                let fft = Fft::new_custom(from as usize, to as usize, chunk, 1, 1, window, FixedSync::Both).ok()?;
                 let output = vec![0.0; fft.output_frames_max()];
                 let skip = fft.output_delay();
                 let input = Vec::with_capacity(2 * fft.input_frames_max());
@@ -141,8 +140,7 @@ mod tests {
                 let ideal = tone(1000.0, to, out.len());
                 let edge = (to / 50) as usize;
                 let middle = edge..out.len() - edge;
-                let error: Vec<i16> =
-                    middle.clone().map(|i| out[i].saturating_sub(ideal[i])).collect();
+                let error: Vec<i16> = middle.clone().map(|i| out[i].saturating_sub(ideal[i])).collect();
                 let ratio = rms(&error) / rms(&ideal[middle]);
                 assert!(ratio < 0.01, "{from} -> {to}: error {ratio:.4}");
             }

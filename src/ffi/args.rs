@@ -2,8 +2,8 @@
 
 use std::ffi::{CStr, c_char};
 
+use crate::log;
 use crate::status::Status;
-use crate::{Error, log};
 
 /// The number of the ABI, from `[package.metadata.mgw]` in Cargo.toml.
 pub(super) const ABI_VERSION: u32 = parse(env!("MGW_ABI_VERSION"));
@@ -21,14 +21,6 @@ const fn parse(digits: &str) -> u32 {
 
 /// Longest frame at the highest rate (120 ms at 192 kHz): no more memory than that is ever looked at.
 const MAX_FRAME: usize = 192 * 120;
-
-/// An error with the general text of its status.
-pub(super) fn plain(status: Status) -> Error {
-    Error {
-        status,
-        message: String::new(),
-    }
-}
 
 /// A text from C.
 ///
@@ -59,10 +51,7 @@ pub(super) unsafe fn frame<'a>(samples: *const i16, count: usize) -> Result<&'a 
 /// # Safety
 /// `samples` is NULL or points to `count` samples that nobody else touches for `'a`.
 #[inline]
-pub(super) unsafe fn frame_mut<'a>(
-    samples: *mut i16,
-    count: usize,
-) -> Result<&'a mut [i16], Status> {
+pub(super) unsafe fn frame_mut<'a>(samples: *mut i16, count: usize) -> Result<&'a mut [i16], Status> {
     check_frame(samples, count)?;
     // SAFETY: as in `frame`; the caller vouches that nobody else touches them meanwhile.
     Ok(unsafe { std::slice::from_raw_parts_mut(samples, count) })
@@ -96,11 +85,7 @@ pub(super) unsafe fn write<T>(out: *mut T, value: T) -> Result<(), Status> {
 
 /// For results that are only there after something was made: asks before anything is.
 pub(super) fn not_null<T>(out: *mut T) -> Result<(), Status> {
-    if out.is_null() {
-        Err(Status::ErrNull)
-    } else {
-        Ok(())
-    }
+    if out.is_null() { Err(Status::ErrNull) } else { Ok(()) }
 }
 
 /// A buffer of the caller for a text with its NUL, and where its length goes.
@@ -115,21 +100,13 @@ impl TextOut {
     ///
     /// # Safety
     /// While this value lives `buf` has `cap` bytes and `len` is valid, both for writing, unless NULL.
-    pub(super) unsafe fn new(
-        buf: *mut c_char,
-        cap: usize,
-        len: *mut usize,
-    ) -> Result<Self, Status> {
+    pub(super) unsafe fn new(buf: *mut c_char, cap: usize, len: *mut usize) -> Result<Self, Status> {
         not_null(len)?;
         if cap > 0 {
             not_null(buf)?;
         }
         // No object is larger; a slice must not be either.
-        Ok(TextOut {
-            buf,
-            cap: cap.min(isize::MAX as usize),
-            len,
-        })
+        Ok(TextOut { buf, cap: cap.min(isize::MAX as usize), len })
     }
 
     /// Copies the text, with its NUL; too short: tells what is needed.
@@ -229,14 +206,8 @@ mod tests {
         unsafe {
             assert_eq!(frame(std::ptr::null(), 4), Err(Status::ErrNull));
             assert_eq!(frame(samples.as_ptr(), 0), Err(Status::ErrEmpty));
-            assert_eq!(
-                frame(samples.as_ptr(), usize::MAX),
-                Err(Status::ErrFrameTooLong)
-            );
-            assert_eq!(
-                frame(samples.as_ptr().byte_add(1), 2),
-                Err(Status::ErrArgument)
-            );
+            assert_eq!(frame(samples.as_ptr(), usize::MAX), Err(Status::ErrFrameTooLong));
+            assert_eq!(frame(samples.as_ptr().byte_add(1), 2), Err(Status::ErrArgument));
             assert_eq!(frame(samples.as_ptr(), 4), Ok(&samples[..]));
         }
     }

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::args::{ErrorText, not_null, plain, text, write};
+use super::args::{ErrorText, not_null, text, write};
 use super::guard::{guard, guard_text};
 use super::table::Table;
 use super::{mgw_config, mgw_status};
@@ -19,15 +19,13 @@ pub(super) struct Held(Arc<Mutex<Config>>);
 impl Held {
     pub(super) fn lock(&self) -> MutexGuard<'_, Config> {
         // A setting is checked before it is stored, so a panic leaves whole ones behind.
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 /// Looks a handle up.
 pub(super) fn held(config: mgw_config) -> Result<Held, Error> {
-    CONFIGS.get(config).map(Held).map_err(plain)
+    CONFIGS.get(config).map(Held).map_err(Error::plain)
 }
 
 /// Makes an empty configuration: everything at its default, no profiles.
@@ -54,8 +52,8 @@ pub unsafe extern "C" fn mgw_config_new(config: *mut mgw_config) -> mgw_status {
 /// Thread: any.
 /// Blocks: no.
 /// NULL: key and value must not be; errbuf may be.
-/// Returns: MGW_OK, MGW_ERR_UNKNOWN_KEY (the text names the nearest), MGW_ERR_BAD_VALUE, MGW_ERR_TEXT,
-/// MGW_ERR_HANDLE, MGW_ERR_NULL. On an error nothing has changed.
+/// Returns: MGW_OK, MGW_ERR_UNKNOWN_KEY (the text names the nearest), MGW_ERR_BAD_VALUE, MGW_ERR_CONFIG
+/// (the key is not for this place), MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL. On an error nothing has changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mgw_config_set(
     config: mgw_config,
@@ -68,7 +66,7 @@ pub unsafe extern "C" fn mgw_config_set(
     let errors = unsafe { ErrorText::new(errbuf, errlen) };
     guard_text(errors, || {
         // SAFETY: the header asks for NUL-terminated texts that do not change meanwhile.
-        let (key, value) = unsafe { (text(key).map_err(plain)?, text(value).map_err(plain)?) };
+        let (key, value) = unsafe { (text(key).map_err(Error::plain)?, text(value).map_err(Error::plain)?) };
         held(config)?.lock().set(key, value).map_err(Error::from)
     })
 }
@@ -91,7 +89,7 @@ pub unsafe extern "C" fn mgw_config_load_file(
     let errors = unsafe { ErrorText::new(errbuf, errlen) };
     guard_text(errors, || {
         // SAFETY: the header asks for a NUL-terminated text that does not change meanwhile.
-        let path = unsafe { text(path) }.map_err(plain)?;
+        let path = unsafe { text(path) }.map_err(Error::plain)?;
         held(config)?.lock().load_file(path).map_err(Error::from)
     })
 }
@@ -114,7 +112,7 @@ pub unsafe extern "C" fn mgw_config_load_json(
     let errors = unsafe { ErrorText::new(errbuf, errlen) };
     guard_text(errors, || {
         // SAFETY: the header asks for a NUL-terminated text that does not change meanwhile.
-        let json = unsafe { text(json) }.map_err(plain)?;
+        let json = unsafe { text(json) }.map_err(Error::plain)?;
         held(config)?.lock().load_json(json).map_err(Error::from)
     })
 }

@@ -17,11 +17,7 @@ use crate::status::Status;
 /// Returns: MGW_OK, MGW_ERR_EMPTY, MGW_ERR_FRAME_TOO_LONG (count is in samples, not bytes), MGW_ERR_BUSY
 /// (another thread is pushing), MGW_ERR_ARGUMENT (alignment), MGW_ERR_SHUTDOWN, MGW_ERR_HANDLE, MGW_ERR_NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mgw_push_frame(
-    session: mgw_session,
-    samples: *const i16,
-    count: usize,
-) -> mgw_status {
+pub unsafe extern "C" fn mgw_push_frame(session: mgw_session, samples: *const i16, count: usize) -> mgw_status {
     guard(|| {
         // SAFETY: the header asks for count samples that do not change meanwhile.
         let samples = unsafe { frame(samples, count) }?;
@@ -53,11 +49,7 @@ pub extern "C" fn mgw_push_gap(session: mgw_session, count: u64) -> mgw_status {
 /// MGW_ERR_BUSY (another thread is pulling), MGW_ERR_ARGUMENT (alignment), MGW_ERR_SHUTDOWN, MGW_ERR_HANDLE,
 /// MGW_ERR_NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mgw_pull_frame(
-    session: mgw_session,
-    samples: *mut i16,
-    count: usize,
-) -> mgw_status {
+pub unsafe extern "C" fn mgw_pull_frame(session: mgw_session, samples: *mut i16, count: usize) -> mgw_status {
     guard(|| {
         // SAFETY: the header asks for count samples that are the library's until the call returns.
         let samples = unsafe { frame_mut(samples, count) }?;
@@ -74,11 +66,7 @@ pub unsafe extern "C" fn mgw_pull_frame(
 /// Returns: MGW_OK, MGW_ERR_RATE, MGW_ERR_ARGUMENT (direction), MGW_ERR_AGAIN, MGW_ERR_BUSY, MGW_ERR_SHUTDOWN,
 /// MGW_ERR_HANDLE.
 #[unsafe(no_mangle)]
-pub extern "C" fn mgw_session_set_rate(
-    session: mgw_session,
-    direction: i32,
-    hz: u32,
-) -> mgw_status {
+pub extern "C" fn mgw_session_set_rate(session: mgw_session, direction: i32, hz: u32) -> mgw_status {
     guard(|| {
         let direction = match direction {
             MGW_IN => Direction::In,

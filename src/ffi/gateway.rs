@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::args::{ErrorText, TextOut, not_null, plain, write};
+use super::args::{ErrorText, TextOut, not_null, write};
 use super::config::held;
 use super::guard::{guard, guard_text};
 use super::table::Table;
@@ -39,22 +39,15 @@ pub unsafe extern "C" fn mgw_gateway_new(
     // SAFETY: the header asks for a buffer of errlen bytes.
     let errors = unsafe { ErrorText::new(errbuf, errlen) };
     guard_text(errors, || {
-        not_null(gateway).map_err(plain)?;
-        sys::watch_fork().map_err(|error| Error {
-            status: Status::ErrResources,
-            message: error.to_string(),
-        })?;
+        not_null(gateway).map_err(Error::plain)?;
+        sys::watch_fork().map_err(|error| Error { status: Status::ErrResources, message: error.to_string() })?;
         // A copy, so that the handle is free for others while threads start.
         let config = held(config)?.lock().clone();
         let made = Gateway::new(&config)?;
-        let handle = GATEWAYS.insert(made).map_err(plain)?;
-        log::report(
-            Level::INFO,
-            "mgw::ffi",
-            format!("gateway of mgw {} started", env!("CARGO_PKG_VERSION")),
-        );
+        let handle = GATEWAYS.insert(made).map_err(Error::plain)?;
+        log::report(Level::INFO, "mgw::ffi", format!("gateway of mgw {} started", env!("CARGO_PKG_VERSION")));
         // SAFETY: not NULL; the header asks for a valid pointer.
-        unsafe { write(gateway, handle) }.map_err(plain)
+        unsafe { write(gateway, handle) }.map_err(Error::plain)
     })
 }
 
@@ -76,7 +69,7 @@ pub unsafe extern "C" fn mgw_gateway_configure(
     // SAFETY: the header asks for a buffer of errlen bytes.
     let errors = unsafe { ErrorText::new(errbuf, errlen) };
     guard_text(errors, || {
-        let gateway = self::gateway(gateway).map_err(plain)?;
+        let gateway = self::gateway(gateway).map_err(Error::plain)?;
         let config = held(config)?.lock().clone();
         gateway.configure(&config)
     })
@@ -93,9 +86,7 @@ pub unsafe extern "C" fn mgw_gateway_configure(
 pub extern "C" fn mgw_gateway_shutdown(gateway: mgw_gateway, timeout_ms: u32) -> mgw_status {
     guard(|| {
         let gateway = self::gateway(gateway)?;
-        gateway
-            .shutdown(Duration::from_millis(u64::from(timeout_ms)))
-            .map_err(|error| error.status)?;
+        gateway.shutdown(Duration::from_millis(u64::from(timeout_ms))).map_err(|error| error.status)?;
         Ok(Status::Ok)
     })
 }

@@ -49,10 +49,7 @@ pub(super) fn guard_text(text: ErrorText, call: impl FnOnce() -> Result<(), Erro
 fn caught(payload: Box<dyn Any + Send>) {
     // The payload's own drop may panic as well; the host must not see that either.
     let logged = catch_unwind(AssertUnwindSafe(|| {
-        let text = format!(
-            "a panic was caught at the C boundary: {}",
-            speakable(payload.as_ref())
-        );
+        let text = format!("a panic was caught at the C boundary: {}", speakable(payload.as_ref()));
         log::report(Level::ERROR, "mgw::ffi", text);
         drop(payload);
     }));
@@ -95,10 +92,7 @@ mod tests {
     fn a_panic_becomes_a_status_with_a_text() {
         assert_eq!(guard(|| panic!("on purpose")), Status::ErrInternal as i32);
         let (number, text) = with_text(256, || panic!("on purpose"));
-        assert_eq!(
-            (number, text.as_str()),
-            (Status::ErrInternal as i32, Status::ErrInternal.text())
-        );
+        assert_eq!((number, text.as_str()), (Status::ErrInternal as i32, Status::ErrInternal.text()));
     }
 
     #[test]
@@ -109,65 +103,33 @@ mod tests {
                 panic!("again");
             }
         }
-        assert_eq!(
-            guard(|| std::panic::panic_any(Bomb)),
-            Status::ErrInternal as i32
-        );
+        assert_eq!(guard(|| std::panic::panic_any(Bomb)), Status::ErrInternal as i32);
     }
 
     #[test]
     fn quoted_values_of_a_panic_stay_out_of_the_log() {
-        let composed: Box<dyn Any + Send> = Box::new(format!(
-            "byte index 1 is inside 'é' of `{}`",
-            "what was said"
-        ));
+        let composed: Box<dyn Any + Send> = Box::new(format!("byte index 1 is inside 'é' of `{}`", "what was said"));
         assert_eq!(speakable(composed.as_ref()), "byte index 1 is inside ");
         let fixed: Box<dyn Any + Send> = Box::new("called `Option::unwrap()` on a `None` value");
-        assert_eq!(
-            speakable(fixed.as_ref()),
-            "called `Option::unwrap()` on a `None` value"
-        );
+        assert_eq!(speakable(fixed.as_ref()), "called `Option::unwrap()` on a `None` value");
     }
 
     #[test]
     fn error_texts_are_cut_at_a_character_and_end_with_nul() {
-        let fail = || {
-            Err(Error {
-                status: Status::ErrBadValue,
-                message: "naïve".into(),
-            })
-        };
-        assert_eq!(
-            with_text(256, fail),
-            (Status::ErrBadValue as i32, "naïve".into())
-        );
+        let fail = || Err(Error { status: Status::ErrBadValue, message: "naïve".into() });
+        assert_eq!(with_text(256, fail), (Status::ErrBadValue as i32, "naïve".into()));
         // 'ï' takes bytes 2 and 3, so 3 bytes and a NUL hold "na" only.
         assert_eq!(with_text(4, fail).1, "na");
         assert_eq!(with_text(5, fail).1, "naï");
         assert_eq!(with_text(1, fail).1, "");
         assert_eq!(with_text(0, fail).1.len(), 255, "nothing was written");
         let (number, text) = with_text(256, || Ok(()));
-        assert_eq!(
-            (number, text.len()),
-            (0, 255),
-            "nothing is written on success"
-        );
+        assert_eq!((number, text.len()), (0, 255), "nothing is written on success");
     }
 
     #[test]
     fn an_error_without_a_text_of_its_own_gets_the_general_one() {
-        let fail = || {
-            Err(Error {
-                status: Status::ErrShutdown,
-                message: String::new(),
-            })
-        };
-        assert_eq!(
-            with_text(256, fail),
-            (
-                Status::ErrShutdown as i32,
-                Status::ErrShutdown.text().into()
-            )
-        );
+        let fail = || Err(Error { status: Status::ErrShutdown, message: String::new() });
+        assert_eq!(with_text(256, fail), (Status::ErrShutdown as i32, Status::ErrShutdown.text().into()));
     }
 }

@@ -2,18 +2,17 @@
 
 use std::ffi::c_char;
 
-use super::args::{ErrorText, TextOut, not_null, plain, text, write};
+use super::args::{ErrorText, TextOut, not_null, text, write};
 use super::config::held;
 use super::gateway::gateway as find_gateway;
 use super::guard::{guard, guard_text};
 use super::{
-    MGW_DRAIN, MGW_FINALIZE, MGW_FLUSH, MGW_MUTE, MGW_NOW, MGW_UNMUTE, mgw_config, mgw_gateway,
-    mgw_session, mgw_status,
+    MGW_DRAIN, MGW_FINALIZE, MGW_FLUSH, MGW_MUTE, MGW_NOW, MGW_UNMUTE, mgw_config, mgw_gateway, mgw_session, mgw_status,
 };
 use crate::config::Config;
 use crate::engine::{LeaveMode, SessionId, Verb};
 use crate::status::Status;
-use crate::{Error, session as facade};
+use crate::{Error, media_port, session as facade};
 
 /// Opens a session from a profile and puts it into a room, which begins with its first session.
 /// options (0 for none) holds settings of this session alone, stronger than its profile: id, label.*,
@@ -23,7 +22,7 @@ use crate::{Error, session as facade};
 /// Blocks: no; connections are made in the background.
 /// NULL: profile, room and session must not be; errbuf may be.
 /// Returns: MGW_OK, MGW_ERR_UNKNOWN_PROFILE, MGW_ERR_CONFIG or MGW_ERR_BAD_VALUE (the text says what to set),
-/// MGW_ERR_LIMIT (max_sessions), MGW_ERR_RESOURCES, MGW_ERR_SHUTDOWN, MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL.
+/// MGW_ERR_LIMIT (max_sessions, those that still drain included), MGW_ERR_AGAIN, MGW_ERR_RESOURCES, MGW_ERR_SHUTDOWN, MGW_ERR_TEXT, MGW_ERR_HANDLE, MGW_ERR_NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mgw_session_new(
     gateway: mgw_gateway,
@@ -38,18 +37,13 @@ pub unsafe extern "C" fn mgw_session_new(
     let errors = unsafe { ErrorText::new(errbuf, errlen) };
     guard_text(errors, || {
         // SAFETY: the header asks for NUL-terminated texts that do not change meanwhile.
-        let (profile, room) =
-            unsafe { (text(profile).map_err(plain)?, text(room).map_err(plain)?) };
-        not_null(session).map_err(plain)?;
-        let gateway = find_gateway(gateway).map_err(plain)?;
-        let options = if options == 0 {
-            Config::new()
-        } else {
-            held(options)?.lock().clone()
-        };
+        let (profile, room) = unsafe { (text(profile).map_err(Error::plain)?, text(room).map_err(Error::plain)?) };
+        not_null(session).map_err(Error::plain)?;
+        let gateway = find_gateway(gateway).map_err(Error::plain)?;
+        let options = if options == 0 { Config::new() } else { held(options)?.lock().clone() };
         let id = gateway.open_session(profile, room, &options)?;
         // SAFETY: not NULL; the header asks for a valid pointer.
-        unsafe { write(session, id.0) }.map_err(plain)
+        unsafe { write(session, id.0) }.map_err(Error::plain)
     })
 }
 
@@ -90,7 +84,7 @@ pub unsafe extern "C" fn mgw_session_set(
     let errors = unsafe { ErrorText::new(errbuf, errlen) };
     guard_text(errors, || {
         // SAFETY: the header asks for NUL-terminated texts that do not change meanwhile.
-        let (key, value) = unsafe { (text(key).map_err(plain)?, text(value).map_err(plain)?) };
+        let (key, value) = unsafe { (text(key).map_err(Error::plain)?, text(value).map_err(Error::plain)?) };
         facade::set(SessionId(session), key, value)
     })
 }
@@ -168,11 +162,11 @@ pub extern "C" fn mgw_session_dtmf(session: mgw_session, digit: c_char) -> mgw_s
 
 /// Counters of a session as one JSON object, NUL-terminated.
 ///
-/// Thread: any.
-/// Blocks: no.
+/// Thread: any, but not a real-time one.
+/// Blocks: until the session's media thread has answered, at most 200 ms.
 /// NULL: len must not be; buf may be if cap is 0.
 /// Returns: MGW_OK (len: length without the NUL), MGW_ERR_BUFFER_TOO_SHORT (len: the cap that is needed; it
-/// can grow until the next call), MGW_ERR_HANDLE, MGW_ERR_NULL.
+/// can grow until the next call), MGW_ERR_AGAIN, MGW_ERR_TIMEOUT (no answer), MGW_ERR_HANDLE, MGW_ERR_NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mgw_session_stats(
     session: mgw_session,
@@ -188,7 +182,7 @@ pub unsafe extern "C" fn mgw_session_stats(
     })
 }
 
-/// The latest trouble of a session (a provider's refusal, for example) as a sentence for a person,
+/// The latest trouble of a session (a refused setting, a provider's refusal) as a sentence for a person,
 /// NUL-terminated. It stays until the next one.
 ///
 /// Thread: any.
@@ -207,12 +201,9 @@ pub unsafe extern "C" fn mgw_last_error(
         // SAFETY: the header asks for a buffer of cap bytes and a valid len.
         let mut out = unsafe { TextOut::new(buf, cap, len) }?;
         let id = SessionId(session);
-        match facade::last_error(id) {
-            Some(trouble) => out.put(&trouble),
-            // None does not say whether the handle is good.
-            None => facade::stats(id)
-                .map(|_| Status::Empty)
-                .map_err(|error| error.status),
+        match media_port::check(id) {
+            Status::Ok => facade::last_error(id).map_or(Ok(Status::Empty), |trouble| out.put(&trouble)),
+            stale => Err(stale),
         }
     })
 }

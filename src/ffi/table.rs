@@ -25,42 +25,28 @@ pub(super) struct Table<T> {
 impl<T> Table<T> {
     /// An empty table; `tag` tells its handles from those of other tables.
     pub(super) const fn new(tag: u8) -> Self {
-        Table {
-            tag,
-            slots: Mutex::new(Vec::new()),
-        }
+        Table { tag, slots: Mutex::new(Vec::new()) }
     }
 
     /// Places a value and returns its handle. Errors: [`Status::ErrLimit`] with 65,536 values open.
     pub(super) fn insert(&self, value: T) -> Result<u64, Status> {
         let mut slots = self.lock();
-        let index = slots
-            .iter()
-            .position(|slot| slot.value.is_none())
-            .unwrap_or(slots.len());
+        let index = slots.iter().position(|slot| slot.value.is_none()).unwrap_or(slots.len());
         if index >> SLOT_BITS != 0 {
             return Err(Status::ErrLimit);
         }
         if index == slots.len() {
-            slots.push(Slot {
-                generation: 1,
-                value: None,
-            });
+            slots.push(Slot { generation: 1, value: None });
         }
         let slot = &mut slots[index];
         slot.value = Some(Arc::new(value));
-        Ok(u64::from(self.tag) << TAG_SHIFT
-            | u64::from(slot.generation) << SLOT_BITS
-            | index as u64)
+        Ok(u64::from(self.tag) << TAG_SHIFT | u64::from(slot.generation) << SLOT_BITS | index as u64)
     }
 
     /// The value of a handle, for as long as the result is held.
     pub(super) fn get(&self, handle: u64) -> Result<Arc<T>, Status> {
         let mut slots = self.lock();
-        self.find(&mut slots, handle)?
-            .value
-            .clone()
-            .ok_or(Status::ErrHandle)
+        self.find(&mut slots, handle)?.value.clone().ok_or(Status::ErrHandle)
     }
 
     /// Makes the handle stale; exactly one caller gets the value.
@@ -75,20 +61,12 @@ impl<T> Table<T> {
     fn find<'a>(&self, slots: &'a mut [Slot<T>], handle: u64) -> Result<&'a mut Slot<T>, Status> {
         let index = (handle & ((1 << SLOT_BITS) - 1)) as usize;
         let slot = slots.get_mut(index).ok_or(Status::ErrHandle)?;
-        let whole = u64::from(self.tag) << TAG_SHIFT
-            | u64::from(slot.generation) << SLOT_BITS
-            | index as u64;
-        if handle == whole {
-            Ok(slot)
-        } else {
-            Err(Status::ErrHandle)
-        }
+        let whole = u64::from(self.tag) << TAG_SHIFT | u64::from(slot.generation) << SLOT_BITS | index as u64;
+        if handle == whole { Ok(slot) } else { Err(Status::ErrHandle) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Slot<T>>> {
-        self.slots
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -42,11 +42,7 @@ impl DialerStore {
     /// Reading certificates takes milliseconds, so it is done off the worker threads, and once.
     pub(super) async fn get(&self, ca_file: Option<&Path>) -> Result<Arc<Dialer>, StageError> {
         let file = ca_file.map(Path::to_path_buf);
-        let written = file.as_ref().and_then(|path| {
-            std::fs::metadata(path)
-                .and_then(|meta| meta.modified())
-                .ok()
-        });
+        let written = file.as_ref().and_then(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok());
         let key = (file.clone(), written);
         if let Some(dialer) = lock(&self.made).get(&key) {
             return Ok(Arc::clone(dialer));
@@ -59,9 +55,7 @@ impl DialerStore {
             store.clear();
         }
         // Two that began at the same moment must share one pool.
-        Ok(Arc::clone(
-            store.entry(key).or_insert_with(|| Arc::new(made)),
-        ))
+        Ok(Arc::clone(store.entry(key).or_insert_with(|| Arc::new(made))))
     }
 }
 
@@ -80,13 +74,7 @@ fn make(ca_file: Option<&Path>) -> Result<Dialer, StageError> {
             .http2_keep_alive_interval(HTTP2_PING)
             .http2_keep_alive_timeout(Duration::from_secs(5))
             .http2_keep_alive_while_idle(keep);
-        tls.http(builder)
-            .build()
-            .map_err(|error| bad_tls(format!("HTTP cannot be set up: {error}")))
+        tls.http(builder).build().map_err(|error| bad_tls(format!("HTTP cannot be set up: {error}")))
     };
-    Ok(Dialer {
-        pooled: build(true)?,
-        fresh: build(false)?,
-        tls,
-    })
+    Ok(Dialer { pooled: build(true)?, fresh: build(false)?, tls })
 }

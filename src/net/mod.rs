@@ -88,33 +88,9 @@ impl From<FromNet> for Input<'static> {
     fn from(message: FromNet) -> Self {
         match message {
             FromNet::Stt { session, event } => Input::Stt { session, event },
-            FromNet::Translated {
-                segment,
-                target,
-                result,
-            } => Input::Translated {
-                segment,
-                target,
-                result,
-            },
-            FromNet::Speech {
-                segment,
-                target,
-                chunk,
-            } => Input::Speech {
-                segment,
-                target,
-                chunk,
-            },
-            FromNet::Link {
-                session,
-                stage,
-                state,
-            } => Input::Link {
-                session,
-                stage,
-                state,
-            },
+            FromNet::Translated { segment, target, result } => Input::Translated { segment, target, result },
+            FromNet::Speech { segment, target, chunk } => Input::Speech { segment, target, chunk },
+            FromNet::Link { session, stage, state } => Input::Link { session, stage, state },
         }
     }
 }
@@ -157,27 +133,17 @@ impl Driver {
 
     async fn link(&self, stage: Stage, state: LinkState) {
         if let LinkState::Down { error, retry_in } = &state {
-            tracing::warn!(
+            tracing::debug!(
                 session = self.session.0, stage = stage.name(), code = %error.code, class = error.class.name(),
                 request_id = error.request_id.as_deref().unwrap_or(""), retry_in_ms = retry_in.map(|p| p.as_millis() as u64),
                 "{}", error.message
             );
         }
-        self.outbox
-            .send(FromNet::Link {
-                session: self.session,
-                stage,
-                state,
-            })
-            .await;
+        self.outbox.send(FromNet::Link { session: self.session, stage, state }).await;
     }
 }
 
 /// A fault of our own, told like a provider's so that the engine acts on it.
 fn internal_error() -> StageError {
-    StageError::new(
-        ErrorClass::RetryNow,
-        "internal",
-        "A fault inside mgw; please report it. The log says more.",
-    )
+    StageError::new(ErrorClass::RetryNow, "internal", "A fault inside mgw; please report it. The log says more.")
 }

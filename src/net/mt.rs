@@ -39,11 +39,7 @@ pub(super) struct Mt {
 
 impl Mt {
     pub(super) fn new(driver: Driver) -> Self {
-        Self {
-            driver,
-            state: Mutex::default(),
-            hopeless: Mutex::default(),
-        }
+        Self { driver, state: Mutex::default(), hopeless: Mutex::default() }
     }
 
     /// Translates and delivers the answer, whatever it is.
@@ -68,11 +64,7 @@ impl Mt {
     }
 
     async fn answer(&self, job: &TranslateJob, result: Result<String, StageError>) {
-        let message = FromNet::Translated {
-            segment: job.segment,
-            target: job.target,
-            result,
-        };
+        let message = FromNet::Translated { segment: job.segment, target: job.target, result };
         self.driver.outbox.send(message).await;
     }
 
@@ -87,20 +79,13 @@ impl Mt {
         }
         let result = self.two_attempts(job, body, deadline).await;
         *lock(&self.hopeless) = match &result {
-            Err(error) if is_hopeless(error) => {
-                Some((Instant::now(), job.config.deepl.clone(), error.clone()))
-            }
+            Err(error) if is_hopeless(error) => Some((Instant::now(), job.config.deepl.clone(), error.clone())),
             _ => None,
         };
         result
     }
 
-    async fn two_attempts(
-        &self,
-        job: &TranslateJob,
-        body: Vec<u8>,
-        deadline: Instant,
-    ) -> Result<String, StageError> {
+    async fn two_attempts(&self, job: &TranslateJob, body: Vec<u8>, deadline: Instant) -> Result<String, StageError> {
         let dialer = self.driver.dialer().await?;
         let first_deadline = Instant::now() + (deadline - Instant::now()).mul_f64(FIRST_TRY);
         let error = match post(&dialer.pooled, &job.config, body.clone(), first_deadline).await {
@@ -125,10 +110,7 @@ impl Mt {
     pub(super) async fn warm(self: Arc<Self>, config: Arc<SessionConfig>) {
         let asked = async {
             let dialer = self.driver.dialer().await?;
-            let request = dialer
-                .pooled
-                .get(deepl::usage_url(&config.deepl.base_url))
-                .headers(deepl::headers(&config)?);
+            let request = dialer.pooled.get(deepl::usage_url(&config.deepl.base_url)).headers(deepl::headers(&config)?);
             fetch(request, Instant::now() + WARM_DEADLINE).await
         };
         let asked = asked.await;
@@ -136,8 +118,7 @@ impl Mt {
             Ok(_) => self.state(Ok(())).await,
             // Only what a person must mend is told early; anything else is found out by the first text.
             Err(error) if error.class == ErrorClass::Configuration && error.code != "404" => {
-                self.state(Err(error.without(&[config.deepl.api_key.expose()])))
-                    .await;
+                self.state(Err(error.without(&[config.deepl.api_key.expose()]))).await;
             }
             Err(_) => {}
         }
@@ -153,15 +134,8 @@ impl Mt {
         let state = match new {
             Ok(()) => LinkState::Ready,
             Err(error) => {
-                let pause = if is_hopeless(&error) {
-                    HOPELESS_PAUSE
-                } else {
-                    Duration::ZERO
-                };
-                LinkState::Down {
-                    error,
-                    retry_in: Some(pause),
-                }
+                let pause = if is_hopeless(&error) { HOPELESS_PAUSE } else { Duration::ZERO };
+                LinkState::Down { error, retry_in: Some(pause) }
             }
         };
         self.driver.link(Stage::Mt, state).await;
@@ -184,10 +158,7 @@ async fn post(
     body: Vec<u8>,
     deadline: Instant,
 ) -> Result<String, StageError> {
-    let request = client
-        .post(deepl::translate_url(&config.deepl.base_url))
-        .headers(deepl::headers(config)?)
-        .body(body);
+    let request = client.post(deepl::translate_url(&config.deepl.base_url)).headers(deepl::headers(config)?).body(body);
     deepl::parse_reply(&fetch(request, deadline).await?)
 }
 
@@ -199,27 +170,15 @@ async fn fetch(request: reqwest::RequestBuilder, deadline: Instant) -> Result<Ve
         let mut body = Vec::new();
         while let Some(piece) = reply.chunk().await.map_err(|error| broken(&error))? {
             if body.len() + piece.len() > MOST_REPLY {
-                return Err(StageError::new(
-                    ErrorClass::BadRequest,
-                    "reply_too_long",
-                    "The reply is too long.",
-                ));
+                return Err(StageError::new(ErrorClass::BadRequest, "reply_too_long", "The reply is too long."));
             }
             body.extend_from_slice(&piece);
         }
-        if status == 200 {
-            Ok(body)
-        } else {
-            Err(deepl::http_error(status, &headers, &body))
-        }
+        if status == 200 { Ok(body) } else { Err(deepl::http_error(status, &headers, &body)) }
     };
-    timeout_at(deadline, work).await.unwrap_or_else(|_| {
-        Err(StageError::new(
-            ErrorClass::RetryNow,
-            "timeout",
-            "The translator took too long.",
-        ))
-    })
+    timeout_at(deadline, work)
+        .await
+        .unwrap_or_else(|_| Err(StageError::new(ErrorClass::RetryNow, "timeout", "The translator took too long.")))
 }
 
 /// A fault on the way. The innermost reason is shown; URLs hold no secrets but are of no use here.
@@ -231,16 +190,8 @@ fn broken(error: &reqwest::Error) -> StageError {
     let text = reason.to_string();
     // rustls' own error type is not to be had through reqwest in both TLS builds; its words are stable enough.
     let certificate = error.is_connect() && text.contains("certificate");
-    let class = if certificate {
-        ErrorClass::Configuration
-    } else {
-        ErrorClass::RetryNow
-    };
-    StageError::new(
-        class,
-        if certificate { "tls" } else { "connection" },
-        format!("The connection failed: {text}"),
-    )
+    let class = if certificate { ErrorClass::Configuration } else { ErrorClass::RetryNow };
+    StageError::new(class, if certificate { "tls" } else { "connection" }, format!("The connection failed: {text}"))
 }
 
 /// Which addresses were warmed, and when. One for each port.
@@ -251,11 +202,7 @@ impl Warmed {
     /// True if the address of `config` is to be warmed now.
     pub(super) fn due(&mut self, config: &SessionConfig) -> bool {
         let mut hasher = DefaultHasher::new();
-        (
-            config.deepl.base_url.to_string(),
-            config.deepl.api_key.expose(),
-        )
-            .hash(&mut hasher);
+        (config.deepl.base_url.to_string(), config.deepl.api_key.expose()).hash(&mut hasher);
         let now = std::time::Instant::now();
         if self.0.len() >= MOST_WARMED {
             self.0.clear();

@@ -59,22 +59,10 @@ impl Port {
     /// system's (`tls.ca_file`).
     ///
     /// The channel must be bounded ([`CHANNEL_SIZE`](super::CHANNEL_SIZE)); while it is full, tasks wait.
-    pub fn new(
-        runtime: Arc<Runtime>,
-        sender: Sender<(RoomId, FromNet)>,
-        ca_file: Option<PathBuf>,
-    ) -> Self {
+    pub fn new(runtime: Arc<Runtime>, sender: Sender<(RoomId, FromNet)>, ca_file: Option<PathBuf>) -> Self {
         let tasks = TaskBox(runtime.task_starter());
         let token = tasks.0.token();
-        Self {
-            tasks,
-            sender,
-            token,
-            sessions: HashMap::new(),
-            warmed: Warmed::default(),
-            ca_file,
-            runtime,
-        }
+        Self { tasks, sender, token, sessions: HashMap::new(), warmed: Warmed::default(), ca_file, runtime }
     }
 
     /// Carries out a command of `room`'s engine.
@@ -83,54 +71,29 @@ impl Port {
     /// [`SttEvent::Lost`], texts as failed.
     pub fn apply(&mut self, room: RoomId, command: NetCommand) {
         match command {
-            NetCommand::OpenStt {
-                session,
-                config,
-                rate,
-            } => {
+            NetCommand::OpenStt { session, config, rate } => {
                 self.warm(room, session, &config);
                 self.open_stt(room, session, config, rate);
             }
-            NetCommand::Audio {
-                session,
-                at,
-                samples,
-            } => self.audio(room, session, at, samples),
+            NetCommand::Audio { session, at, samples } => self.audio(room, session, at, samples),
             NetCommand::FinalizeStt { session } => {
-                if let Some((_, queue)) = self
-                    .sessions
-                    .get(&session)
-                    .and_then(|session| session.stt.as_ref())
-                {
+                if let Some((_, queue)) = self.sessions.get(&session).and_then(|session| session.stt.as_ref()) {
                     queue.finalize();
                 }
             }
             NetCommand::CloseStt { session, drain } => self.close_stt(room, session, drain),
-            NetCommand::OpenTts {
-                session,
-                target,
-                config,
-                rate,
-            } => {
+            NetCommand::OpenTts { session, target, config, rate } => {
                 self.warm(room, session, &config);
                 self.open_tts(room, session, target, config, rate);
             }
             NetCommand::CloseTts { session, target } => {
-                if let Some(queue) = self
-                    .sessions
-                    .get_mut(&session)
-                    .and_then(|session| session.tts.remove(&target))
-                {
+                if let Some(queue) = self.sessions.get_mut(&session).and_then(|session| session.tts.remove(&target)) {
                     queue.close(Closing::Now);
                 }
             }
             NetCommand::Translate(job) => self.translate(room, job),
             NetCommand::Speak(job) => self.speak(room, job),
-            NetCommand::Cancel {
-                session,
-                segment,
-                target,
-            } => {
+            NetCommand::Cancel { session, segment, target } => {
                 let Some(session) = self.sessions.get_mut(&session) else {
                     return;
                 };
@@ -176,10 +139,7 @@ impl Port {
         self.sessions.entry(id).or_insert_with(|| {
             let driver = Driver {
                 session: id,
-                outbox: Outbox {
-                    sender: self.sender.clone(),
-                    room,
-                },
+                outbox: Outbox { sender: self.sender.clone(), room },
                 dialers: self.runtime.dialers(),
                 ca_file: self.ca_file.clone(),
                 counters: self.runtime.counters(),
@@ -206,11 +166,7 @@ impl Port {
         }
         let token = session.token.child_token();
         let queue = Arc::new(SttQueue::new(rate));
-        let stt = Arc::new(Stt {
-            driver: session.driver.clone(),
-            config,
-            queue: Arc::clone(&queue),
-        });
+        let stt = Arc::new(Stt { driver: session.driver.clone(), config, queue: Arc::clone(&queue) });
         session.stt = Some((token.clone(), queue));
         session.rate = Some(rate);
         let again = Arc::clone(&stt);
@@ -228,18 +184,10 @@ impl Port {
     }
 
     fn audio(&mut self, room: RoomId, id: SessionId, at: Duration, samples: Vec<i16>) {
-        match self
-            .sessions
-            .get(&id)
-            .and_then(|session| session.stt.as_ref())
-        {
+        match self.sessions.get(&id).and_then(|session| session.stt.as_ref()) {
             Some((_, queue)) => queue.push(at, samples),
             None => {
-                let rate = self
-                    .sessions
-                    .get(&id)
-                    .and_then(|session| session.rate)
-                    .unwrap_or(USUAL_RATE);
+                let rate = self.sessions.get(&id).and_then(|session| session.rate).unwrap_or(USUAL_RATE);
                 let end = at + samples_to_time(samples.len() as u64, rate);
                 let event = SttEvent::Lost { start: at, end };
                 self.answer(room, FromNet::Stt { session: id, event });
@@ -248,32 +196,15 @@ impl Port {
     }
 
     fn close_stt(&mut self, room: RoomId, id: SessionId, drain: bool) {
-        match self
-            .sessions
-            .get_mut(&id)
-            .and_then(|session| session.stt.take())
-        {
+        match self.sessions.get_mut(&id).and_then(|session| session.stt.take()) {
             Some((_, queue)) if drain => queue.close(),
             Some((token, _)) => token.cancel(),
-            None if drain => self.answer(
-                room,
-                FromNet::Stt {
-                    session: id,
-                    event: SttEvent::Closed,
-                },
-            ),
+            None if drain => self.answer(room, FromNet::Stt { session: id, event: SttEvent::Closed }),
             None => {}
         }
     }
 
-    fn open_tts(
-        &mut self,
-        room: RoomId,
-        id: SessionId,
-        target: Language,
-        config: Arc<SessionConfig>,
-        rate: u32,
-    ) {
+    fn open_tts(&mut self, room: RoomId, id: SessionId, target: Language, config: Arc<SessionConfig>, rate: u32) {
         let tasks = self.tasks.0.clone();
         let session = self.session(room, id);
         let queue = Arc::new(TtsQueue::default());
@@ -281,13 +212,7 @@ impl Port {
         if let Some(old) = session.tts.insert(target, Arc::clone(&queue)) {
             old.close(Closing::Idle);
         }
-        let tts = Arc::new(Tts {
-            driver: session.driver.clone(),
-            config,
-            target,
-            rate,
-            queue,
-        });
+        let tts = Arc::new(Tts { driver: session.driver.clone(), config, target, rate, queue });
         let again = Arc::clone(&tts);
         tasks.spawn(
             session.token.child_token(),
@@ -320,25 +245,13 @@ impl Port {
         let tasks = self.tasks.0.clone();
         let session = self.session(room, job.session);
         if session.translations.len() >= MOST_TRANSLATIONS {
-            session
-                .translations
-                .retain(|_, translation| !translation.is_finished());
+            session.translations.retain(|_, translation| !translation.is_finished());
         }
         if session.translations.len() >= MOST_TRANSLATIONS {
-            let error = StageError::new(
-                ErrorClass::RetryLater(None),
-                "queue_full",
-                "Too many texts wait for the translator.",
-            );
+            let error =
+                StageError::new(ErrorClass::RetryLater(None), "queue_full", "Too many texts wait for the translator.");
             let (segment, target) = (job.segment, job.target);
-            return self.answer(
-                room,
-                FromNet::Translated {
-                    segment,
-                    target,
-                    result: Err(error),
-                },
-            );
+            return self.answer(room, FromNet::Translated { segment, target, result: Err(error) });
         }
         let key = (job.segment, job.target);
         let (mt, again) = (Arc::clone(&session.mt), Arc::clone(&session.mt));
@@ -358,46 +271,25 @@ impl Port {
     }
 
     fn speak(&mut self, room: RoomId, job: SpeakJob) {
-        let SpeakJob {
-            session,
-            segment,
-            target,
-            text,
-        } = job;
-        let error = match self
-            .sessions
-            .get(&session)
-            .and_then(|session| session.tts.get(&target))
-        {
+        let SpeakJob { session, segment, target, text } = job;
+        let error = match self.sessions.get(&session).and_then(|session| session.tts.get(&target)) {
             Some(queue) if queue.push(segment, text) => return,
-            Some(_) => StageError::new(
-                ErrorClass::RetryLater(None),
-                "queue_full",
-                "Too many texts wait for the synthesiser.",
-            ),
+            Some(_) => {
+                StageError::new(ErrorClass::RetryLater(None), "queue_full", "Too many texts wait for the synthesiser.")
+            }
             None => StageError::new(
                 ErrorClass::BadRequest,
                 "not_open",
                 "There is no synthesis connection for this language.",
             ),
         };
-        self.answer(
-            room,
-            FromNet::Speech {
-                segment,
-                target,
-                chunk: SpeechChunk::Failed(error),
-            },
-        );
+        self.answer(room, FromNet::Speech { segment, target, chunk: SpeechChunk::Failed(error) });
     }
 
     /// Answers in the driver's place. The media thread reads the channel itself, so it must not wait
     /// for room in it: a task does.
     fn answer(&mut self, room: RoomId, message: FromNet) {
-        let outbox = Outbox {
-            sender: self.sender.clone(),
-            room,
-        };
+        let outbox = Outbox { sender: self.sender.clone(), room };
         let mut message = Some(message);
         self.tasks.0.spawn(
             self.token.child_token(),
@@ -431,8 +323,6 @@ impl std::fmt::Debug for TaskBox {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("room", &self.room)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("room", &self.room).finish_non_exhaustive()
     }
 }

@@ -45,10 +45,7 @@ impl Runtime {
     /// The system refuses threads or an epoll descriptor.
     pub fn acquire(threads: usize) -> io::Result<Arc<Self>> {
         let mut slot = lock(&SLOT);
-        if let Some(running) = slot
-            .upgrade()
-            .filter(|runtime| !runtime.closed.load(Ordering::Acquire))
-        {
+        if let Some(running) = slot.upgrade().filter(|runtime| !runtime.closed.load(Ordering::Acquire)) {
             return Ok(running);
         }
         let made = Arc::new(Self::start(threads.clamp(1, 64))?);
@@ -74,12 +71,7 @@ impl Runtime {
             root: CancellationToken::new(),
             counters: Arc::default(),
         };
-        Ok(Self {
-            runtime: Mutex::new(Some(runtime)),
-            tasks,
-            closed: AtomicBool::new(false),
-            dialers: Arc::default(),
-        })
+        Ok(Self { runtime: Mutex::new(Some(runtime)), tasks, closed: AtomicBool::new(false), dialers: Arc::default() })
     }
 
     /// Tasks that have not ended yet; for leak tests and metrics.
@@ -140,9 +132,7 @@ impl Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime")
-            .field("tasks", &self.tasks())
-            .finish_non_exhaustive()
+        f.debug_struct("Runtime").field("tasks", &self.tasks()).finish_non_exhaustive()
     }
 }
 
@@ -154,13 +144,9 @@ impl Drop for Runtime {
 
 fn end(runtime: tokio::runtime::Runtime, tracker: &TaskTracker, deadline: Duration) -> bool {
     let until = Instant::now() + deadline;
-    let done = runtime
-        .block_on(async { tokio::time::timeout(deadline, tracker.wait()).await })
-        .is_ok();
+    let done = runtime.block_on(async { tokio::time::timeout(deadline, tracker.wait()).await }).is_ok();
     // Joins the threads if they end in time; one that hangs in a name look-up is left to itself.
-    let left = until
-        .saturating_duration_since(Instant::now())
-        .max(Duration::from_millis(50));
+    let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(50));
     let begun = Instant::now();
     runtime.shutdown_timeout(left);
     done && begun.elapsed() < left
@@ -183,12 +169,7 @@ impl Tasks {
 
     /// Runs what `work` makes until it ends or `cancel` is cancelled. If it panics, what `after_panic`
     /// makes runs with the panic's text, and if that says so, another `work` follows after a pause.
-    pub(super) fn spawn<W, F, P, A>(
-        &self,
-        cancel: CancellationToken,
-        mut work: W,
-        mut after_panic: P,
-    ) -> AbortHandle
+    pub(super) fn spawn<W, F, P, A>(&self, cancel: CancellationToken, mut work: W, mut after_panic: P) -> AbortHandle
     where
         W: FnMut() -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
@@ -210,11 +191,7 @@ impl Tasks {
                 let Some(Ok(Restart::Yes)) = cancel.run_until_cancelled(tell).await else {
                     return;
                 };
-                if cancel
-                    .run_until_cancelled(tokio::time::sleep(RESTART_PAUSE))
-                    .await
-                    .is_none()
-                {
+                if cancel.run_until_cancelled(tokio::time::sleep(RESTART_PAUSE)).await.is_none() {
                     return;
                 }
             }
@@ -232,8 +209,7 @@ pub(super) enum Restart {
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 /// Locks; what another thread left behind after a panic is still sound for all our short critical sections.
@@ -279,10 +255,7 @@ mod tests {
     fn a_runtime_may_be_dropped_on_its_own_thread() {
         let runtime = Arc::new(Runtime::start(1).expect("a runtime"));
         let (sender, receiver) = crossbeam_channel::bounded(1);
-        let (mine, tasks) = (
-            Mutex::new(Some(Arc::clone(&runtime))),
-            runtime.task_starter(),
-        );
+        let (mine, tasks) = (Mutex::new(Some(Arc::clone(&runtime))), runtime.task_starter());
         drop(runtime);
         tasks.spawn(
             CancellationToken::new(),

@@ -88,16 +88,8 @@ impl Stt {
             self.queue.give_up_unanswered();
             self.report_lost().await;
             let pause = backoff.after(&error);
-            self.link(LinkState::Down {
-                error,
-                retry_in: Some(pause),
-            })
-            .await;
-            if self
-                .unless_pointless(tokio::time::sleep(pause))
-                .await
-                .is_none()
-            {
+            self.link(LinkState::Down { error, retry_in: Some(pause) }).await;
+            if self.unless_pointless(tokio::time::sleep(pause)).await.is_none() {
                 break;
             }
         }
@@ -112,11 +104,7 @@ impl Stt {
     pub(super) async fn after_panic(self: Arc<Self>) {
         self.queue.give_up_unanswered();
         self.report_lost().await;
-        self.link(LinkState::Down {
-            error: super::internal_error(),
-            retry_in: Some(Duration::from_secs(1)),
-        })
-        .await;
+        self.link(LinkState::Down { error: super::internal_error(), retry_in: Some(Duration::from_secs(1)) }).await;
     }
 
     async fn connect(&self) -> Result<Ws, StageError> {
@@ -125,13 +113,8 @@ impl Stt {
         let dialer = self.driver.dialer().await?;
         match connect_ws(&dialer.tls, &url, headers, deepgram::http_error).await {
             Ok((ws, reply)) => {
-                let id = crate::provider::error::header(&reply, deepgram::REQUEST_ID_HEADER)
-                    .unwrap_or("");
-                tracing::info!(
-                    session = self.driver.session.0,
-                    request_id = id,
-                    "recogniser connected"
-                );
+                let id = crate::provider::error::header(&reply, deepgram::REQUEST_ID_HEADER).unwrap_or("");
+                tracing::info!(session = self.driver.session.0, request_id = id, "recogniser connected");
                 Ok(ws)
             }
             Err(error) => Err(error.without(&[self.config.deepgram.api_key.expose()])),
@@ -144,10 +127,7 @@ impl Stt {
         let mut clock = StreamClock::new(rate);
         let mut pacer = Pacer::new(rate);
         let mut complaint: Option<StageError> = None;
-        let mut heard = Heard {
-            at: Instant::now(),
-            samples: 0,
-        };
+        let mut heard = Heard { at: Instant::now(), samples: 0 };
         let mut sent_at = Instant::now();
         let mut until: Option<Instant> = None;
         let mut reported = Instant::now();
@@ -199,11 +179,7 @@ impl Stt {
                 }
                 sent_at = Instant::now();
                 if heard.deaf(clock.samples(), rate) {
-                    let error = StageError::new(
-                        ErrorClass::RetryNow,
-                        "no_answer",
-                        "The recogniser does not answer.",
-                    );
+                    let error = StageError::new(ErrorClass::RetryNow, "no_answer", "The recogniser does not answer.");
                     return End::Lost(complaint.unwrap_or(error));
                 }
                 continue;
@@ -214,10 +190,7 @@ impl Stt {
                 () = self.queue.changed.notified() => continue,
                 () = sleep_until(wake) => continue,
             };
-            heard = Heard {
-                at: Instant::now(),
-                samples: clock.samples(),
-            };
+            heard = Heard { at: Instant::now(), samples: clock.samples() };
             match received {
                 Received::Text(text) => match deepgram::parse(&text) {
                     Message::Metadata { .. } if until.is_some() => {
@@ -225,9 +198,7 @@ impl Stt {
                         close(ws).await;
                         return End::Done;
                     }
-                    Message::Error(error) => {
-                        complaint = Some(error.without(&[self.config.deepgram.api_key.expose()]))
-                    }
+                    Message::Error(error) => complaint = Some(error.without(&[self.config.deepgram.api_key.expose()])),
                     message => {
                         if self.hear(message, &clock).await {
                             backoff.reset();
@@ -237,9 +208,7 @@ impl Stt {
                 Received::Other => {}
                 Received::Closed(Some(1000), _) if until.is_some() => return End::Done,
                 Received::Closed(code, reason) => {
-                    return End::Lost(
-                        complaint.unwrap_or_else(|| deepgram::close_error(code, &reason)),
-                    );
+                    return End::Lost(complaint.unwrap_or_else(|| deepgram::close_error(code, &reason)));
                 }
                 Received::Failed(error) => return End::Lost(complaint.unwrap_or(error)),
             }
@@ -254,10 +223,7 @@ impl Stt {
             bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
         }
         pacer.took(bytes.len() as u64 / 2);
-        self.driver
-            .counters
-            .stt_bytes
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.driver.counters.stt_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         WsMessage::binary(bytes)
     }
 
@@ -265,14 +231,10 @@ impl Stt {
     async fn hear(&self, message: Message, clock: &StreamClock) -> bool {
         let event = match message {
             Message::Results(results) => results.into_event(clock),
-            Message::SpeechStarted { timestamp } => Some(SttEvent::SpeechStarted {
-                at: clock.start(timestamp),
-            }),
+            Message::SpeechStarted { timestamp } => Some(SttEvent::SpeechStarted { at: clock.start(timestamp) }),
             Message::UtteranceEnd { last_word_end } => {
                 // The vendor says -1 where it has heard no word.
-                (last_word_end >= 0.0).then(|| SttEvent::UtteranceEnd {
-                    last_word_end: clock.end(last_word_end),
-                })
+                (last_word_end >= 0.0).then(|| SttEvent::UtteranceEnd { last_word_end: clock.end(last_word_end) })
             }
             Message::Metadata { .. } | Message::Error(_) => None,
             Message::Unknown => {
@@ -323,13 +285,7 @@ impl Stt {
     }
 
     async fn event(&self, event: SttEvent) {
-        self.driver
-            .outbox
-            .send(FromNet::Stt {
-                session: self.driver.session,
-                event,
-            })
-            .await;
+        self.driver.outbox.send(FromNet::Stt { session: self.driver.session, event }).await;
     }
 
     async fn link(&self, state: LinkState) {
@@ -364,12 +320,7 @@ struct Pacer {
 impl Pacer {
     fn new(rate: u32) -> Self {
         let most = BURST.as_secs_f64() * f64::from(rate);
-        Self {
-            rate: PACE * f64::from(rate),
-            most,
-            tokens: most,
-            at: Instant::now(),
-        }
+        Self { rate: PACE * f64::from(rate), most, tokens: most, at: Instant::now() }
     }
 
     fn ready_at(&mut self, samples: u64) -> Instant {
@@ -377,11 +328,7 @@ impl Pacer {
         self.tokens = (self.tokens + self.rate * (now - self.at).as_secs_f64()).min(self.most);
         self.at = now;
         let missing = samples as f64 - self.tokens;
-        if missing <= 0.0 {
-            now
-        } else {
-            now + Duration::from_secs_f64(missing / self.rate)
-        }
+        if missing <= 0.0 { now } else { now + Duration::from_secs_f64(missing / self.rate) }
     }
 
     fn took(&mut self, samples: u64) {

@@ -102,12 +102,7 @@ pub(super) struct SttQueue {
 
 impl SttQueue {
     pub(super) fn new(rate: u32) -> Self {
-        Self {
-            rate: rate.max(1),
-            replaced: AtomicBool::new(false),
-            inner: Mutex::default(),
-            changed: Notify::new(),
-        }
+        Self { rate: rate.max(1), replaced: AtomicBool::new(false), inner: Mutex::default(), changed: Notify::new() }
     }
 
     pub(super) fn rate(&self) -> u32 {
@@ -129,9 +124,7 @@ impl SttQueue {
             };
             if let Item::Audio { at, samples } = item {
                 inner.samples -= samples.len() as u64;
-                inner
-                    .lost
-                    .add(at, at + samples_to_time(samples.len() as u64, self.rate));
+                inner.lost.add(at, at + samples_to_time(samples.len() as u64, self.rate));
             }
         }
         drop(inner);
@@ -214,10 +207,7 @@ impl SttQueue {
             };
             left -= piece.len();
             inner.samples -= piece.len() as u64;
-            inner.unanswered.add(
-                begin,
-                begin + samples_to_time(piece.len() as u64, self.rate),
-            );
+            inner.unanswered.add(begin, begin + samples_to_time(piece.len() as u64, self.rate));
             taken.push((begin, piece));
         }
         taken
@@ -242,9 +232,7 @@ impl SttQueue {
         let mut inner = lock(&self.inner);
         for item in std::mem::take(&mut inner.items) {
             if let Item::Audio { at, samples } = item {
-                inner
-                    .lost
-                    .add(at, at + samples_to_time(samples.len() as u64, self.rate));
+                inner.lost.add(at, at + samples_to_time(samples.len() as u64, self.rate));
             }
         }
         inner.samples = 0;

@@ -50,9 +50,7 @@ impl Server {
             .enable_all()
             .build()
             .expect("a runtime");
-        let listener = runtime
-            .block_on(TcpListener::bind("127.0.0.1:0"))
-            .expect("a port");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
@@ -62,11 +60,7 @@ impl Server {
                 tokio::spawn(serve(number, tcp));
             }
         });
-        Self {
-            address,
-            connections,
-            _runtime: Ending(Some(runtime)),
-        }
+        Self { address, connections, _runtime: Ending(Some(runtime)) }
     }
 
     pub(super) fn url(&self) -> String {
@@ -83,17 +77,12 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Takes an upgrade.
-    #[allow(
-        clippy::result_large_err,
-        reason = "tungstenite's callback is typed so"
-    )]
+    #[allow(clippy::result_large_err, reason = "tungstenite's callback is typed so")]
     pub(super) async fn accept(tcp: TcpStream) -> Option<Self> {
         let mut uri = String::new();
         let note = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
             uri = request.uri().to_string();
-            response
-                .headers_mut()
-                .insert("dg-request-id", "request-1".parse().expect("a header"));
+            response.headers_mut().insert("dg-request-id", "request-1".parse().expect("a header"));
             Ok(response)
         };
         let ws = tokio_tungstenite::accept_hdr_async(tcp, note).await.ok()?;
@@ -135,18 +124,11 @@ pub(super) async fn read_request(tcp: &mut TcpStream) -> Option<(String, String)
         };
         let length = head
             .lines()
-            .find_map(|line| {
-                line.to_ascii_lowercase()
-                    .strip_prefix("content-length:")
-                    .map(|n| n.trim().parse().ok())
-            })
+            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:").map(|n| n.trim().parse().ok()))
             .flatten()
             .unwrap_or(0);
         if body.len() >= length {
-            return Some((
-                head.lines().next().unwrap_or_default().to_owned(),
-                body.to_owned(),
-            ));
+            return Some((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()));
         }
     }
 }

@@ -35,11 +35,7 @@ impl Media {
     fn new() -> Self {
         let (sender, receiver) = bounded(CHANNEL_SIZE);
         let runtime = Runtime::acquire(2).expect("a runtime");
-        Self {
-            port: Port::new(runtime, sender, None),
-            receiver,
-            seen: Vec::new(),
-        }
+        Self { port: Port::new(runtime, sender, None), receiver, seen: Vec::new() }
     }
 
     fn apply(&mut self, command: NetCommand) {
@@ -54,10 +50,7 @@ impl Media {
                 Ok((room, message)) => {
                     assert_eq!(room, ROOM);
                     let found = pick(&message);
-                    assert!(
-                        KEYS.iter().all(|key| !format!("{message:?}").contains(key)),
-                        "a key in {message:?}"
-                    );
+                    assert!(KEYS.iter().all(|key| !format!("{message:?}").contains(key)), "a key in {message:?}");
                     self.seen.push(message);
                     if let Some(found) = found {
                         return found;
@@ -70,22 +63,16 @@ impl Media {
 
     fn ready(&mut self, wanted: Stage) {
         self.wait("ready link", |message| match message {
-            FromNet::Link {
-                stage,
-                state: LinkState::Ready,
-                ..
-            } if *stage == wanted => Some(()),
+            FromNet::Link { stage, state: LinkState::Ready, .. } if *stage == wanted => Some(()),
             _ => None,
         });
     }
 
     fn down(&mut self, wanted: Stage) -> (StageError, Option<Duration>) {
         self.wait("link that is down", |message| match message {
-            FromNet::Link {
-                stage,
-                state: LinkState::Down { error, retry_in },
-                ..
-            } if *stage == wanted => Some((error.clone(), *retry_in)),
+            FromNet::Link { stage, state: LinkState::Down { error, retry_in }, .. } if *stage == wanted => {
+                Some((error.clone(), *retry_in))
+            }
             _ => None,
         })
     }
@@ -112,9 +99,5 @@ fn until(what: &str, done: impl Fn() -> bool) {
 
 /// Settings with these base URLs.
 fn reach(deepgram: &str, deepl: &str, elevenlabs: &str) -> Arc<SessionConfig> {
-    Arc::new(config(&[
-        ("deepgram.base_url", deepgram),
-        ("deepl.base_url", deepl),
-        ("elevenlabs.base_url", elevenlabs),
-    ]))
+    Arc::new(config(&[("deepgram.base_url", deepgram), ("deepl.base_url", deepl), ("elevenlabs.base_url", elevenlabs)]))
 }

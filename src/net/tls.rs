@@ -49,12 +49,9 @@ mod with_rustls {
             // Single unreadable files of the system's store are no reason not to use the others.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if let Some(path) = ca_file {
-                let unreadable =
-                    |why: String| bad_tls(format!("tls.ca_file cannot be used: {why}"));
+                let unreadable = |why: String| bad_tls(format!("tls.ca_file cannot be used: {why}"));
                 let mut found = 0;
-                for cert in CertificateDer::pem_file_iter(path)
-                    .map_err(|why| unreadable(why.to_string()))?
-                {
+                for cert in CertificateDer::pem_file_iter(path).map_err(|why| unreadable(why.to_string()))? {
                     let cert = cert.map_err(|why| unreadable(why.to_string()))?;
                     roots.add(cert).map_err(|why| unreadable(why.to_string()))?;
                     found += 1;
@@ -69,35 +66,22 @@ mod with_rustls {
                 .map_err(|why| bad_tls(why.to_string()))?
                 .with_root_certificates(roots)
                 .with_no_client_auth();
-            Ok(Self {
-                config: Arc::new(config),
-            })
+            Ok(Self { config: Arc::new(config) })
         }
 
         /// Encrypts `tcp`, having checked that the other side is `host`.
-        pub(crate) async fn connect(
-            &self,
-            host: &str,
-            tcp: TcpStream,
-        ) -> Result<TlsStream, StageError> {
-            let name =
-                ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|_| {
-                    bad_tls("The host of the base URL is not a name that TLS can check.")
-                })?;
-            TlsConnector::from(Arc::clone(&self.config))
-                .connect(name, tcp)
-                .await
-                .map_err(|error| {
-                    // A certificate that does not fit needs a person; anything else may pass.
-                    let rustls = error
-                        .get_ref()
-                        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-                    let class = match rustls {
-                        Some(rustls::Error::InvalidCertificate(_)) => ErrorClass::Configuration,
-                        _ => ErrorClass::RetryNow,
-                    };
-                    StageError::new(class, "tls", format!("TLS failed: {error}"))
-                })
+        pub(crate) async fn connect(&self, host: &str, tcp: TcpStream) -> Result<TlsStream, StageError> {
+            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+                .map_err(|_| bad_tls("The host of the base URL is not a name that TLS can check."))?;
+            TlsConnector::from(Arc::clone(&self.config)).connect(name, tcp).await.map_err(|error| {
+                // A certificate that does not fit needs a person; anything else may pass.
+                let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+                let class = match rustls {
+                    Some(rustls::Error::InvalidCertificate(_)) => ErrorClass::Configuration,
+                    _ => ErrorClass::RetryNow,
+                };
+                StageError::new(class, "tls", format!("TLS failed: {error}"))
+            })
         }
 
         /// The same for HTTP, which also offers HTTP/2.
@@ -129,17 +113,13 @@ mod with_openssl {
             builder.min_protocol_version(Some(native_tls::Protocol::Tlsv12));
             let mut authorities = Vec::new();
             if let Some(path) = ca_file {
-                let unreadable = |why: &dyn std::fmt::Display| {
-                    bad_tls(format!("tls.ca_file cannot be used: {why}"))
-                };
+                let unreadable = |why: &dyn std::fmt::Display| bad_tls(format!("tls.ca_file cannot be used: {why}"));
                 let pem = std::fs::read(path).map_err(|why| unreadable(&why))?;
-                authorities =
-                    reqwest::Certificate::from_pem_bundle(&pem).map_err(|why| unreadable(&why))?;
+                authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|why| unreadable(&why))?;
                 let mut found = 0;
                 for block in pem_blocks(&String::from_utf8_lossy(&pem)) {
                     builder.add_root_certificate(
-                        native_tls::Certificate::from_pem(block.as_bytes())
-                            .map_err(|why| unreadable(&why))?,
+                        native_tls::Certificate::from_pem(block.as_bytes()).map_err(|why| unreadable(&why))?,
                     );
                     found += 1;
                 }
@@ -152,25 +132,14 @@ mod with_openssl {
         }
 
         /// Encrypts `tcp`, having checked that the other side is `host`.
-        pub(crate) async fn connect(
-            &self,
-            host: &str,
-            tcp: TcpStream,
-        ) -> Result<TlsStream, StageError> {
+        pub(crate) async fn connect(&self, host: &str, tcp: TcpStream) -> Result<TlsStream, StageError> {
             let connector = tokio_native_tls::TlsConnector::from(self.plain.clone());
-            connector
-                .connect(host.trim_matches(['[', ']']), tcp)
-                .await
-                .map_err(|error| {
-                    let text = error.to_string();
-                    let bad = text.contains("certificate");
-                    let class = if bad {
-                        ErrorClass::Configuration
-                    } else {
-                        ErrorClass::RetryNow
-                    };
-                    StageError::new(class, "tls", format!("TLS failed: {text}"))
-                })
+            connector.connect(host.trim_matches(['[', ']']), tcp).await.map_err(|error| {
+                let text = error.to_string();
+                let bad = text.contains("certificate");
+                let class = if bad { ErrorClass::Configuration } else { ErrorClass::RetryNow };
+                StageError::new(class, "tls", format!("TLS failed: {text}"))
+            })
         }
 
         /// The same for HTTP, which also offers HTTP/2.

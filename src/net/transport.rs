@@ -66,41 +66,18 @@ pub(super) async fn connect_ws(
     refusal: Refusal,
 ) -> Result<(Ws, HeaderMap), StageError> {
     let deadline = Instant::now() + CONNECT_DEADLINE;
-    timeout_at(deadline, open(tls, url, headers, refusal))
-        .await
-        .unwrap_or_else(|_| {
-            Err(StageError::new(
-                ErrorClass::RetryNow,
-                "connect_timeout",
-                "The provider cannot be reached in time.",
-            ))
-        })
+    timeout_at(deadline, open(tls, url, headers, refusal)).await.unwrap_or_else(|_| {
+        Err(StageError::new(ErrorClass::RetryNow, "connect_timeout", "The provider cannot be reached in time."))
+    })
 }
 
-async fn open(
-    tls: &Tls,
-    url: &Url,
-    headers: HeaderMap,
-    refusal: Refusal,
-) -> Result<(Ws, HeaderMap), StageError> {
-    let bad_url = || {
-        StageError::new(
-            ErrorClass::Configuration,
-            "bad_url",
-            "The base URL cannot be used.",
-        )
-    };
+async fn open(tls: &Tls, url: &Url, headers: HeaderMap, refusal: Refusal) -> Result<(Ws, HeaderMap), StageError> {
+    let bad_url = || StageError::new(ErrorClass::Configuration, "bad_url", "The base URL cannot be used.");
     let host = url.host_str().ok_or_else(bad_url)?;
     let port = url.port_or_known_default().ok_or_else(bad_url)?;
-    let tcp = dial(host.trim_matches(['[', ']']), port)
-        .await
-        .map_err(|error| {
-            StageError::new(
-                ErrorClass::RetryNow,
-                "connect",
-                format!("No connection to {host}: {error}"),
-            )
-        })?;
+    let tcp = dial(host.trim_matches(['[', ']']), port).await.map_err(|error| {
+        StageError::new(ErrorClass::RetryNow, "connect", format!("No connection to {host}: {error}"))
+    })?;
     let stream = match url.scheme() {
         "wss" => Stream::Tls(Box::new(tls.connect(host, tcp).await?)),
         _ => Stream::Plain(tcp),
@@ -111,11 +88,7 @@ async fn open(
         Ok((ws, response)) => Ok((ws, response.into_parts().0.headers)),
         Err(WsError::Http(response)) => {
             let (parts, body) = response.into_parts();
-            Err(refusal(
-                parts.status.as_u16(),
-                &parts.headers,
-                body.as_deref().unwrap_or_default(),
-            ))
+            Err(refusal(parts.status.as_u16(), &parts.headers, body.as_deref().unwrap_or_default()))
         }
         Err(error) => Err(ws_error(&error)),
     }
@@ -123,10 +96,7 @@ async fn open(
 
 async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-        .await?
-        .take(8)
-        .collect();
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.take(8).collect();
     for address in addresses {
         match timeout(ADDRESS_DEADLINE, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => {
@@ -143,12 +113,8 @@ async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
 /// What a fault of the websocket itself means.
 fn ws_error(error: &WsError) -> StageError {
     let (class, code) = match error {
-        WsError::Capacity(CapacityError::MessageTooLong { .. }) => {
-            (ErrorClass::RetryNow, "message_too_long")
-        }
-        WsError::Protocol(_) | WsError::Utf8(_) | WsError::AttackAttempt => {
-            (ErrorClass::RetryNow, "protocol")
-        }
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => (ErrorClass::RetryNow, "message_too_long"),
+        WsError::Protocol(_) | WsError::Utf8(_) | WsError::AttackAttempt => (ErrorClass::RetryNow, "protocol"),
         _ => (ErrorClass::RetryNow, "connection"),
     };
     StageError::new(class, code, format!("The connection failed: {error}"))
@@ -175,9 +141,7 @@ pub(super) async fn receive(ws: &mut Ws) -> Received {
             None => Received::Closed(None, String::new()),
         },
         Some(Ok(_)) => Received::Other,
-        Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) | None => {
-            Received::Closed(None, String::new())
-        }
+        Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) | None => Received::Closed(None, String::new()),
         Some(Err(error)) => Received::Failed(ws_error(&error)),
     }
 }
@@ -187,11 +151,7 @@ pub(super) async fn send(ws: &mut Ws, message: Message) -> Result<(), StageError
     match timeout(WRITE_DEADLINE, ws.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(ws_error(&error)),
-        Err(_) => Err(StageError::new(
-            ErrorClass::RetryNow,
-            "write_timeout",
-            "The provider does not read.",
-        )),
+        Err(_) => Err(StageError::new(ErrorClass::RetryNow, "write_timeout", "The provider does not read.")),
     }
 }
 
@@ -216,10 +176,7 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The same seed gives the same pauses.
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            attempts: 0,
-            random: seed ^ 0x9E37_79B9_7F4A_7C15,
-        }
+        Self { attempts: 0, random: seed ^ 0x9E37_79B9_7F4A_7C15 }
     }
 
     /// The connection proved good: begin again with short pauses.
@@ -231,17 +188,13 @@ impl Backoff {
     pub(super) fn after(&mut self, error: &StageError) -> Duration {
         let jitter = self.random();
         match error.class {
-            ErrorClass::Configuration | ErrorClass::ProviderOut => {
-                BACKOFF_HOPELESS.mul_f64(1.0 + 0.1 * jitter)
-            }
+            ErrorClass::Configuration | ErrorClass::ProviderOut => BACKOFF_HOPELESS.mul_f64(1.0 + 0.1 * jitter),
             ErrorClass::RetryLater(Some(pause)) => {
                 self.attempts += 1;
                 pause.max(BACKOFF_FIRST).mul_f64(1.0 + 0.25 * jitter)
             }
             _ => {
-                let pause = BACKOFF_FIRST
-                    .saturating_mul(1 << self.attempts.min(10))
-                    .min(BACKOFF_MOST);
+                let pause = BACKOFF_FIRST.saturating_mul(1 << self.attempts.min(10)).min(BACKOFF_MOST);
                 self.attempts = self.attempts.saturating_add(1);
                 pause.mul_f64(0.5 + 0.5 * jitter)
             }
@@ -259,11 +212,7 @@ impl Backoff {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
@@ -272,11 +221,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
@@ -312,10 +257,7 @@ mod tests {
         let mut most = 0.1;
         for attempt in 0..12 {
             let pause = backoff.after(&error(ErrorClass::RetryNow)).as_secs_f64();
-            assert!(
-                pause >= most / 2.0 && pause <= most,
-                "attempt {attempt}: {pause}"
-            );
+            assert!(pause >= most / 2.0 && pause <= most, "attempt {attempt}: {pause}");
             most = f64::min(most * 2.0, 5.0);
         }
         backoff.reset();
@@ -326,9 +268,7 @@ mod tests {
     fn a_seed_gives_its_own_pauses() {
         let pauses = |seed| {
             let mut backoff = Backoff::new(seed);
-            (0..5)
-                .map(|_| backoff.after(&error(ErrorClass::RetryNow)))
-                .collect::<Vec<_>>()
+            (0..5).map(|_| backoff.after(&error(ErrorClass::RetryNow))).collect::<Vec<_>>()
         };
         assert_eq!(pauses(1), pauses(1));
         assert_ne!(pauses(1), pauses(2));
@@ -337,11 +277,7 @@ mod tests {
     #[test]
     fn a_named_pause_is_kept_and_hopeless_cases_wait_long() {
         for (class, least, most) in [
-            (
-                ErrorClass::RetryLater(Some(Duration::from_secs(7))),
-                7.0,
-                8.75,
-            ),
+            (ErrorClass::RetryLater(Some(Duration::from_secs(7))), 7.0, 8.75),
             (ErrorClass::RetryLater(Some(Duration::ZERO)), 0.1, 0.125),
             (ErrorClass::RetryLater(None), 0.05, 0.1),
             (ErrorClass::Configuration, 30.0, 33.0),

@@ -79,11 +79,9 @@ impl Tts {
                         End::Done => break,
                         // The vendor closes what is not used; that is no fault, and it is opened again.
                         End::Idle if since.elapsed() > GOOD_AFTER => continue,
-                        End::Idle => StageError::new(
-                            ErrorClass::RetryNow,
-                            "closed",
-                            "The provider closed an idle connection.",
-                        ),
+                        End::Idle => {
+                            StageError::new(ErrorClass::RetryNow, "closed", "The provider closed an idle connection.")
+                        }
                         End::Lost(error) => {
                             count(&self.driver.counters.drops);
                             error
@@ -96,11 +94,7 @@ impl Tts {
                 }
             };
             let pause = backoff.after(&error);
-            self.link(LinkState::Down {
-                error: error.clone(),
-                retry_in: Some(pause),
-            })
-            .await;
+            self.link(LinkState::Down { error: error.clone(), retry_in: Some(pause) }).await;
             self.wait(pause, &error).await;
         }
         self.queue.give_up_all();
@@ -109,14 +103,9 @@ impl Tts {
     /// After a panic: what was taken in cannot be spoken.
     pub(super) async fn after_panic(self: Arc<Self>) {
         for segment in self.queue.give_up_all() {
-            self.chunk(segment, SpeechChunk::Failed(super::internal_error()))
-                .await;
+            self.chunk(segment, SpeechChunk::Failed(super::internal_error())).await;
         }
-        self.link(LinkState::Down {
-            error: super::internal_error(),
-            retry_in: Some(Duration::from_secs(1)),
-        })
-        .await;
+        self.link(LinkState::Down { error: super::internal_error(), retry_in: Some(Duration::from_secs(1)) }).await;
     }
 
     async fn connect(&self) -> Result<Ws, StageError> {
@@ -124,9 +113,7 @@ impl Tts {
         let headers = elevenlabs::headers(&self.config)?;
         let dialer = self.driver.dialer().await?;
         let connected = connect_ws(&dialer.tls, &url, headers, elevenlabs::http_error).await;
-        connected
-            .map(|(ws, _)| ws)
-            .map_err(|error| self.safe(error, None))
+        connected.map(|(ws, _)| ws).map_err(|error| self.safe(error, None))
     }
 
     /// Waits for the next attempt; texts that wait longer than they may fail meanwhile.
@@ -134,11 +121,7 @@ impl Tts {
         let until = Instant::now() + pause;
         loop {
             // Where only a person can help, the next attempt is too far away for any text.
-            let limit = if error.is_passing() {
-                Instant::now().checked_sub(MOST_SILENCE)
-            } else {
-                None
-            };
+            let limit = if error.is_passing() { Instant::now().checked_sub(MOST_SILENCE) } else { None };
             if limit.is_some() || !error.is_passing() {
                 for segment in self.queue.take_waiting(limit) {
                     self.fail_taken(segment, error.clone()).await;
@@ -147,10 +130,7 @@ impl Tts {
             if Instant::now() >= until || self.queue.is_over() {
                 return;
             }
-            let wake = self
-                .queue
-                .oldest()
-                .map_or(until, |since| until.min(since + MOST_SILENCE));
+            let wake = self.queue.oldest().map_or(until, |since| until.min(since + MOST_SILENCE));
             tokio::select! {
                 () = sleep_until(wake) => {}
                 () = self.queue.changed.notified() => {}
@@ -171,38 +151,20 @@ impl Tts {
         };
         let idle = contexts.is_empty() && self.queue.is_idle();
         let mut again = Vec::new();
-        for Context {
-            job, begun, over, ..
-        } in contexts.into_values()
-        {
+        for Context { job, begun, over, .. } in contexts.into_values() {
             if over {
                 continue;
             }
             if begun || job.attempts >= MOST_ATTEMPTS {
-                let class = if begun {
-                    ErrorClass::RetryNow
-                } else {
-                    error.class
-                };
-                self.fail(
-                    job.segment,
-                    StageError {
-                        class,
-                        ..error.clone()
-                    },
-                )
-                .await;
+                let class = if begun { ErrorClass::RetryNow } else { error.class };
+                self.fail(job.segment, StageError { class, ..error.clone() }).await;
             } else {
                 count(&self.driver.counters.tts_retries);
                 again.push(job);
             }
         }
         self.queue.put_back(again);
-        if idle && error.is_passing() {
-            End::Idle
-        } else {
-            End::Lost(error)
-        }
+        if idle && error.is_passing() { End::Idle } else { End::Lost(error) }
     }
 
     /// Speaks and listens until the queue is over (`Ok`) or the connection is lost.
@@ -228,20 +190,13 @@ impl Tts {
             self.give_up_silent(contexts, heard).await?;
             let now = Instant::now();
             if now >= heard + DEAD_AFTER {
-                return Err(StageError::new(
-                    ErrorClass::RetryNow,
-                    "no_answer",
-                    "The synthesiser does not answer.",
-                ));
+                return Err(StageError::new(ErrorClass::RetryNow, "no_answer", "The synthesiser does not answer."));
             }
             if now >= pinged + PING_EVERY {
                 send(ws, WsMessage::Ping(Vec::new().into())).await?;
                 pinged = now;
             }
-            let silence = contexts
-                .values()
-                .map(|context| context.heard + MOST_SILENCE)
-                .min();
+            let silence = contexts.values().map(|context| context.heard + MOST_SILENCE).min();
             let wake = (pinged + PING_EVERY).min(silence.unwrap_or(heard + DEAD_AFTER));
             let received = tokio::select! {
                 biased;
@@ -252,24 +207,15 @@ impl Tts {
             heard = Instant::now();
             match received {
                 Received::Text(text) => match elevenlabs::parse(&text) {
-                    Message::Speech {
-                        context,
-                        audio,
-                        last,
-                    } => {
+                    Message::Speech { context, audio, last } => {
                         backoff.reset();
                         self.hear(contexts, context, &audio, last).await;
                     }
                     Message::Error { context, error } => {
-                        let private = contexts
-                            .values()
-                            .next()
-                            .map(|context| context.job.text.clone());
+                        let private = contexts.values().next().map(|context| context.job.text.clone());
                         let error = self.safe(error, private.as_deref());
                         match context.and_then(|name| contexts.remove(&name)) {
-                            Some(context) if !context.over => {
-                                self.fail(context.job.segment, error).await
-                            }
+                            Some(context) if !context.over => self.fail(context.job.segment, error).await,
                             Some(_) => {}
                             None => complaint = Some(error),
                         }
@@ -280,10 +226,7 @@ impl Tts {
                 Received::Other => {}
                 Received::Closed(code, reason) => {
                     let error = complaint.unwrap_or_else(|| elevenlabs::close_error(code, &reason));
-                    let private = contexts
-                        .values()
-                        .next()
-                        .map(|context| context.job.text.clone());
+                    let private = contexts.values().next().map(|context| context.job.text.clone());
                     return Err(self.safe(error, private.as_deref()));
                 }
                 Received::Failed(error) => return Err(complaint.unwrap_or(error)),
@@ -292,18 +235,10 @@ impl Tts {
     }
 
     /// Gives a text to the synthesiser.
-    async fn begin(
-        &self,
-        ws: &mut Ws,
-        contexts: &mut HashMap<String, Context>,
-        job: Job,
-    ) -> Result<(), StageError> {
+    async fn begin(&self, ws: &mut Ws, contexts: &mut HashMap<String, Context>, job: Job) -> Result<(), StageError> {
         if job.since.elapsed() >= MOST_SILENCE {
-            let error = StageError::new(
-                ErrorClass::RetryLater(None),
-                "too_late",
-                "The text waited too long to be spoken.",
-            );
+            let error =
+                StageError::new(ErrorClass::RetryLater(None), "too_late", "The text waited too long to be spoken.");
             self.fail(job.segment, error).await;
             return Ok(());
         }
@@ -322,19 +257,10 @@ impl Tts {
             elevenlabs::say(&name, &text),
             elevenlabs::close_context(&name),
         ];
-        let job = Job {
-            attempts: job.attempts + 1,
-            ..job
-        };
+        let job = Job { attempts: job.attempts + 1, ..job };
         contexts.insert(
             name,
-            Context {
-                job,
-                joiner: PcmJoiner::default(),
-                begun: false,
-                over: false,
-                heard: Instant::now(),
-            },
+            Context { job, joiner: PcmJoiner::default(), begun: false, over: false, heard: Instant::now() },
         );
         for message in messages {
             send(ws, WsMessage::text(message)).await?;
@@ -342,13 +268,7 @@ impl Tts {
         Ok(())
     }
 
-    async fn hear(
-        &self,
-        contexts: &mut HashMap<String, Context>,
-        name: Option<String>,
-        audio: &[u8],
-        last: bool,
-    ) {
+    async fn hear(&self, contexts: &mut HashMap<String, Context>, name: Option<String>, audio: &[u8], last: bool) {
         // A server that does not name the context can only mean the one there is.
         let name = match name {
             Some(name) => name,
@@ -375,37 +295,18 @@ impl Tts {
     }
 
     /// Fails texts that nothing was heard of for too long.
-    async fn give_up_silent(
-        &self,
-        contexts: &mut HashMap<String, Context>,
-        heard: Instant,
-    ) -> Result<(), StageError> {
+    async fn give_up_silent(&self, contexts: &mut HashMap<String, Context>, heard: Instant) -> Result<(), StageError> {
         let now = Instant::now();
-        let error = || {
-            StageError::new(
-                ErrorClass::RetryNow,
-                "no_audio",
-                "The synthesiser does not answer for this text.",
-            )
-        };
+        let error =
+            || StageError::new(ErrorClass::RetryNow, "no_audio", "The synthesiser does not answer for this text.");
         let mut dead = false;
-        for context in contexts
-            .values_mut()
-            .filter(|context| now >= context.heard + MOST_SILENCE)
-        {
+        for context in contexts.values_mut().filter(|context| now >= context.heard + MOST_SILENCE) {
             // Nothing at all has come since it was begun: not this text but the connection is at fault.
             dead |= heard <= context.heard;
             if !context.over {
                 self.fail(context.job.segment, error()).await;
             }
-            (context.over, context.heard) = (
-                true,
-                if context.over {
-                    now - MOST_SILENCE * 2
-                } else {
-                    now
-                },
-            );
+            (context.over, context.heard) = (true, if context.over { now - MOST_SILENCE * 2 } else { now });
         }
         contexts.retain(|_, context| now < context.heard + MOST_SILENCE);
         if dead { Err(error()) } else { Ok(()) }
@@ -430,14 +331,7 @@ impl Tts {
     }
 
     async fn chunk(&self, segment: SegmentId, chunk: SpeechChunk) {
-        self.driver
-            .outbox
-            .send(FromNet::Speech {
-                segment,
-                target: self.target,
-                chunk,
-            })
-            .await;
+        self.driver.outbox.send(FromNet::Speech { segment, target: self.target, chunk }).await;
     }
 
     async fn link(&self, state: LinkState) {

@@ -53,19 +53,11 @@ impl TtsQueue {
     /// Takes a text in; false if there are too many, or this segment is already being spoken.
     pub(super) fn push(&self, segment: SegmentId, text: String) -> bool {
         let mut inner = lock(&self.inner);
-        if inner.waiting.len() >= MOST_WAITING
-            || inner.closing.is_some()
-            || inner.live.contains_key(&segment)
-        {
+        if inner.waiting.len() >= MOST_WAITING || inner.closing.is_some() || inner.live.contains_key(&segment) {
             return false;
         }
         inner.live.insert(segment, false);
-        inner.waiting.push_back(Job {
-            segment,
-            text,
-            since: Instant::now(),
-            attempts: 0,
-        });
+        inner.waiting.push_back(Job { segment, text, since: Instant::now(), attempts: 0 });
         drop(inner);
         self.changed.notify_one();
         true
@@ -79,11 +71,7 @@ impl TtsQueue {
         let known = if inner.waiting.len() < before {
             inner.live.remove(&segment).is_some()
         } else {
-            inner
-                .live
-                .get_mut(&segment)
-                .map(|cancelled| *cancelled = true)
-                .is_some()
+            inner.live.get_mut(&segment).map(|cancelled| *cancelled = true).is_some()
         };
         drop(inner);
         self.changed.notify_one();
@@ -162,12 +150,7 @@ impl TtsQueue {
     pub(super) fn take_waiting(&self, limit: Option<Instant>) -> Vec<SegmentId> {
         let mut inner = lock(&self.inner);
         let late = |job: &Job| limit.is_none_or(|limit| job.since <= limit);
-        let taken: Vec<SegmentId> = inner
-            .waiting
-            .iter()
-            .filter(|job| late(job))
-            .map(|job| job.segment)
-            .collect();
+        let taken: Vec<SegmentId> = inner.waiting.iter().filter(|job| late(job)).map(|job| job.segment).collect();
         inner.waiting.retain(|job| !late(job));
         for segment in &taken {
             inner.live.remove(segment);

@@ -28,14 +28,11 @@ pub const REQUEST_ID_HEADER: &str = "dg-request-id";
 /// `Configuration` if the language is not one of Deepgram's or the base URL does not fit.
 pub fn listen_url(config: &SessionConfig, rate: u32) -> Result<Url, StageError> {
     let deepgram = &config.deepgram;
-    let wrong =
-        |message: String| StageError::new(ErrorClass::Configuration, "bad_settings", message);
-    let language = config.language.deepgram().ok_or_else(|| {
-        wrong(format!(
-            "Deepgram does not recognise {}.",
-            config.language.name()
-        ))
-    })?;
+    let wrong = |message: String| StageError::new(ErrorClass::Configuration, "bad_settings", message);
+    let language = config
+        .language
+        .deepgram()
+        .ok_or_else(|| wrong(format!("Deepgram does not recognise {}.", config.language.name())))?;
     let mut url = Url::parse(&deepgram.base_url.websocket("/v1/listen"))
         .map_err(|_| wrong("deepgram.base_url is not a URL.".to_owned()))?;
     {
@@ -48,10 +45,7 @@ pub fn listen_url(config: &SessionConfig, rate: u32) -> Result<Url, StageError> 
             .append_pair("channels", "1")
             .append_pair("interim_results", "true")
             .append_pair("endpointing", &deepgram.endpointing.as_millis().to_string())
-            .append_pair(
-                "utterance_end_ms",
-                &deepgram.utterance_end.as_millis().to_string(),
-            )
+            .append_pair("utterance_end_ms", &deepgram.utterance_end.as_millis().to_string())
             .append_pair("vad_events", "true")
             .append_pair("smart_format", flag(deepgram.smart_format))
             .append_pair("punctuate", "true");
@@ -59,11 +53,7 @@ pub fn listen_url(config: &SessionConfig, rate: u32) -> Result<Url, StageError> 
             query.append_pair("no_delay", "true");
         }
         // Models before nova-3 know the older `keywords` only and refuse `keyterm`.
-        let keyterm = if takes_keyterm(deepgram) {
-            "keyterm"
-        } else {
-            "keywords"
-        };
+        let keyterm = if takes_keyterm(deepgram) { "keyterm" } else { "keywords" };
         for term in &deepgram.keyterms {
             query.append_pair(keyterm, term);
         }
@@ -83,13 +73,7 @@ pub fn listen_url(config: &SessionConfig, rate: u32) -> Result<Url, StageError> 
 /// `Configuration` if the key cannot stand in a header.
 pub fn headers(config: &SessionConfig) -> Result<HeaderMap, StageError> {
     let mut value = HeaderValue::from_str(&format!("Token {}", config.deepgram.api_key.expose()))
-        .map_err(|_| {
-        StageError::new(
-            ErrorClass::Configuration,
-            "bad_settings",
-            "deepgram.api_key is not a key.",
-        )
-    })?;
+        .map_err(|_| StageError::new(ErrorClass::Configuration, "bad_settings", "deepgram.api_key is not a key."))?;
     value.set_sensitive(true);
     Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
@@ -166,12 +150,7 @@ impl Results {
     /// A final without text is an answer all the same (a span of silence) and is kept.
     pub fn into_event(self, clock: &StreamClock) -> Option<SttEvent> {
         let (start, end) = clock.span(self.start, self.start + self.duration);
-        let best = self
-            .channel
-            .alternatives
-            .into_iter()
-            .next()
-            .unwrap_or_default();
+        let best = self.channel.alternatives.into_iter().next().unwrap_or_default();
         if !self.is_final && best.transcript.trim().is_empty() {
             return None;
         }
@@ -180,34 +159,14 @@ impl Results {
             .into_iter()
             .map(|word| {
                 let (start, end) = clock.span(word.start, word.end);
-                let confidence = if word.confidence.is_finite() {
-                    word.confidence.clamp(0.0, 1.0)
-                } else {
-                    0.0
-                };
-                Word {
-                    text: word.punctuated_word.unwrap_or(word.word),
-                    start,
-                    end,
-                    confidence,
-                }
+                let confidence = if word.confidence.is_finite() { word.confidence.clamp(0.0, 1.0) } else { 0.0 };
+                Word { text: word.punctuated_word.unwrap_or(word.word), start, end, confidence }
             })
             .collect();
-        let language = best
-            .languages
-            .and_then(|languages| languages.into_iter().next());
-        let transcript = Transcript {
-            text: best.transcript,
-            words,
-            start,
-            end,
-            language,
-        };
+        let language = best.languages.and_then(|languages| languages.into_iter().next());
+        let transcript = Transcript { text: best.transcript, words, start, end, language };
         Some(match self.is_final {
-            true => SttEvent::Final {
-                transcript,
-                speech_final: self.speech_final,
-            },
+            true => SttEvent::Final { transcript, speech_final: self.speech_final },
             false => SttEvent::Interim(transcript),
         })
     }
@@ -245,29 +204,18 @@ pub fn parse(text: &str) -> Message {
     };
     match &*kind {
         "Results" => read(text, Message::Results),
-        "Metadata" => read(text, |times: Times| Message::Metadata {
-            duration: times.duration,
-        }),
-        "UtteranceEnd" => read(text, |times: Times| Message::UtteranceEnd {
-            last_word_end: times.last_word_end,
-        }),
-        "SpeechStarted" => read(text, |times: Times| Message::SpeechStarted {
-            timestamp: times.timestamp,
-        }),
+        "Metadata" => read(text, |times: Times| Message::Metadata { duration: times.duration }),
+        "UtteranceEnd" => read(text, |times: Times| Message::UtteranceEnd { last_word_end: times.last_word_end }),
+        "SpeechStarted" => read(text, |times: Times| Message::SpeechStarted { timestamp: times.timestamp }),
         "Error" => read(text, |error: WireError| {
-            let code = error
-                .code
-                .or(error.variant)
-                .unwrap_or_else(|| "Error".to_owned());
+            let code = error.code.or(error.variant).unwrap_or_else(|| "Error".to_owned());
             let said = error.description.or(error.message).unwrap_or_default();
             let class = if net_token(&code).is_some() || net_token(&said).is_some() {
                 class_of_text(&format!("{code} {said}"))
             } else {
                 ErrorClass::BadRequest
             };
-            Message::Error(
-                StageError::new(class, code, said).with_request_id(error.request_id.as_deref()),
-            )
+            Message::Error(StageError::new(class, code, said).with_request_id(error.request_id.as_deref()))
         }),
         _ => Message::Unknown,
     }
@@ -291,10 +239,7 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
         None => clean(&String::from_utf8_lossy(body), 200),
     };
     let body = parsed.unwrap_or_default();
-    let code = body
-        .err_code
-        .or(body.category)
-        .unwrap_or_else(|| status.to_string());
+    let code = body.err_code.or(body.category).unwrap_or_else(|| status.to_string());
     let said = body.err_msg.or_else(|| match (body.message, body.details) {
         (Some(message), Some(details)) => Some(format!("{message} {details}")),
         (message, details) => message.or(details),
@@ -309,9 +254,7 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
         400 | 422 => ErrorClass::Configuration,
         status => class_of_status(status, headers),
     };
-    let id = header(headers, REQUEST_ID_HEADER)
-        .map(str::to_owned)
-        .or(body.request_id);
+    let id = header(headers, REQUEST_ID_HEADER).map(str::to_owned).or(body.request_id);
     StageError::new(class, code, said).with_request_id(id.as_deref())
 }
 
@@ -325,13 +268,8 @@ pub fn close_error(code: Option<u16>, reason: &str) -> StageError {
         1012 | 1013 => ErrorClass::RetryLater(None),
         _ => ErrorClass::RetryNow,
     };
-    let name =
-        net_token(reason).map_or_else(|| code.to_string(), |token| format!("{code} {token}"));
-    let said = if reason.trim().is_empty() {
-        "The provider closed the connection."
-    } else {
-        reason
-    };
+    let name = net_token(reason).map_or_else(|| code.to_string(), |token| format!("{code} {token}"));
+    let said = if reason.trim().is_empty() { "The provider closed the connection." } else { reason };
     StageError::new(class, name, said)
 }
 
@@ -344,21 +282,18 @@ fn class_of_text(text: &str) -> ErrorClass {
 
 /// The vendor's own error token in a text: capital letters, a hyphen, four digits (`NET-0001`).
 fn net_token(text: &str) -> Option<&str> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
-        .find(|word| {
-            word.split_once('-').is_some_and(|(letters, digits)| {
-                !letters.is_empty()
-                    && letters.bytes().all(|b| b.is_ascii_uppercase())
-                    && digits.len() == 4
-                    && digits.bytes().all(|b| b.is_ascii_digit())
-            })
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).find(|word| {
+        word.split_once('-').is_some_and(|(letters, digits)| {
+            !letters.is_empty()
+                && letters.bytes().all(|b| b.is_ascii_uppercase())
+                && digits.len() == 4
+                && digits.bytes().all(|b| b.is_ascii_digit())
         })
+    })
 }
 
 fn takes_keyterm(config: &DeepgramConfig) -> bool {
-    !["nova-2", "enhanced", "base"]
-        .iter()
-        .any(|old| config.model.starts_with(old))
+    !["nova-2", "enhanced", "base"].iter().any(|old| config.model.starts_with(old))
         && config.model != "nova"
         && !["nova-general", "nova-phonecall", "nova-medical"].contains(&config.model.as_str())
 }

@@ -39,15 +39,8 @@ pub fn usage_url(base: &BaseUrl) -> String {
 /// # Errors
 /// `Configuration` if the key cannot stand in a header.
 pub fn headers(config: &SessionConfig) -> Result<HeaderMap, StageError> {
-    let mut key =
-        HeaderValue::from_str(&format!("DeepL-Auth-Key {}", config.deepl.api_key.expose()))
-            .map_err(|_| {
-                StageError::new(
-                    ErrorClass::Configuration,
-                    "bad_settings",
-                    "deepl.api_key is not a key.",
-                )
-            })?;
+    let mut key = HeaderValue::from_str(&format!("DeepL-Auth-Key {}", config.deepl.api_key.expose()))
+        .map_err(|_| StageError::new(ErrorClass::Configuration, "bad_settings", "deepl.api_key is not a key."))?;
     key.set_sensitive(true);
     Ok(HeaderMap::from_iter([
         (AUTHORIZATION, key),
@@ -79,24 +72,14 @@ struct Request<'a> {
 /// `Configuration` if DeepL does not know a language; `BadRequest` if the text alone is too long.
 pub fn body(job: &TranslateJob) -> Result<Vec<u8>, StageError> {
     let unknown = |stage: &str, name: &str| {
-        StageError::new(
-            ErrorClass::Configuration,
-            "bad_settings",
-            format!("DeepL does not translate {stage} {name}."),
-        )
+        StageError::new(ErrorClass::Configuration, "bad_settings", format!("DeepL does not translate {stage} {name}."))
     };
     let settings = &job.config.deepl;
     let context = context(&job.context, settings.context_segments);
     let mut request = Request {
         text: [&job.text],
-        source_lang: job
-            .source
-            .deepl_source()
-            .ok_or_else(|| unknown("from", job.source.name()))?,
-        target_lang: job
-            .target
-            .deepl_target()
-            .ok_or_else(|| unknown("into", job.target.name()))?,
+        source_lang: job.source.deepl_source().ok_or_else(|| unknown("from", job.source.name()))?,
+        target_lang: job.target.deepl_target().ok_or_else(|| unknown("into", job.target.name()))?,
         context: &context,
         split_sentences: "0",
         preserve_formatting: true,
@@ -111,13 +94,8 @@ pub fn body(job: &TranslateJob) -> Result<Vec<u8>, StageError> {
         glossary_id: settings.glossary_id.as_deref(),
     };
     let encode = |request: &Request<'_>| {
-        serde_json::to_vec(request).map_err(|_| {
-            StageError::new(
-                ErrorClass::BadRequest,
-                "bad_text",
-                "The text cannot be put into JSON.",
-            )
-        })
+        serde_json::to_vec(request)
+            .map_err(|_| StageError::new(ErrorClass::BadRequest, "bad_text", "The text cannot be put into JSON."))
     };
     let mut bytes = encode(&request)?;
     if bytes.len() > MAX_BODY {
@@ -125,11 +103,7 @@ pub fn body(job: &TranslateJob) -> Result<Vec<u8>, StageError> {
         bytes = encode(&request)?;
     }
     if bytes.len() > MAX_BODY {
-        return Err(StageError::new(
-            ErrorClass::BadRequest,
-            "413",
-            "The text is too long for one request.",
-        ));
+        return Err(StageError::new(ErrorClass::BadRequest, "413", "The text is too long for one request."));
     }
     Ok(bytes)
 }
@@ -161,13 +135,8 @@ pub fn parse_reply(body: &[u8]) -> Result<String, StageError> {
         text: String,
     }
     let wrong = |why| StageError::new(ErrorClass::RetryNow, "bad_reply", why);
-    let reply: Reply =
-        serde_json::from_slice(body).map_err(|_| wrong("The reply is not what DeepL promises."))?;
-    let first = reply
-        .translations
-        .into_iter()
-        .next()
-        .ok_or_else(|| wrong("The reply has no translation in it."))?;
+    let reply: Reply = serde_json::from_slice(body).map_err(|_| wrong("The reply is not what DeepL promises."))?;
+    let first = reply.translations.into_iter().next().ok_or_else(|| wrong("The reply has no translation in it."))?;
     Ok(first.text)
 }
 
@@ -185,21 +154,13 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
         404 => ErrorClass::Configuration,
         status => class_of_status(status, headers),
     };
-    let said = parsed
-        .message
-        .or(parsed.detail)
-        .map(|said| clean(&said, 200))
-        .filter(|said| !said.is_empty());
+    let said = parsed.message.or(parsed.detail).map(|said| clean(&said, 200)).filter(|said| !said.is_empty());
     let fallback = match status {
         456 => "The quota of the billing period is used up.",
         status => sentence_of_status(status),
     };
-    StageError::new(
-        class,
-        status.to_string(),
-        said.as_deref().unwrap_or(fallback),
-    )
-    .with_request_id(header(headers, "x-trace-id"))
+    StageError::new(class, status.to_string(), said.as_deref().unwrap_or(fallback))
+        .with_request_id(header(headers, "x-trace-id"))
 }
 
 #[cfg(test)]

@@ -31,55 +31,17 @@ fn the_body_follows_job_and_settings() {
         "preserve_formatting": true});
     assert_eq!(sent(&[], "Hi \"you\"", &[]), basic);
     for (settings, context, name, want) in [
-        (
-            vec![],
-            vec!["a.", "b.", "c.", "d."],
-            "context",
-            json!("b. c. d."),
-        ),
-        (
-            vec![("deepl.context_segments", "1")],
-            vec!["a.", "b."],
-            "context",
-            json!("b."),
-        ),
-        (
-            vec![("deepl.context_segments", "0")],
-            vec!["a."],
-            "context",
-            Value::Null,
-        ),
-        (
-            vec![("deepl.formality", "prefer_more")],
-            vec![],
-            "formality",
-            json!("prefer_more"),
-        ),
-        (
-            vec![("deepl.model_type", "latency_optimized")],
-            vec![],
-            "model_type",
-            json!("latency_optimized"),
-        ),
-        (
-            vec![("deepl.glossary_id", "g-1")],
-            vec![],
-            "glossary_id",
-            json!("g-1"),
-        ),
+        (vec![], vec!["a.", "b.", "c.", "d."], "context", json!("b. c. d.")),
+        (vec![("deepl.context_segments", "1")], vec!["a.", "b."], "context", json!("b.")),
+        (vec![("deepl.context_segments", "0")], vec!["a."], "context", Value::Null),
+        (vec![("deepl.formality", "prefer_more")], vec![], "formality", json!("prefer_more")),
+        (vec![("deepl.model_type", "latency_optimized")], vec![], "model_type", json!("latency_optimized")),
+        (vec![("deepl.glossary_id", "g-1")], vec![], "glossary_id", json!("g-1")),
     ] {
-        assert_eq!(
-            sent(&settings, "Hi", &context)[name],
-            want,
-            "{settings:?} {context:?}"
-        );
+        assert_eq!(sent(&settings, "Hi", &context)[name], want, "{settings:?} {context:?}");
     }
     let long = "x".repeat(MAX_CONTEXT);
-    assert_eq!(
-        sent(&[], "Hi", &[&long])["context"],
-        Value::Null,
-        "context that is too long is left out"
-    );
+    assert_eq!(sent(&[], "Hi", &[&long])["context"], Value::Null, "context that is too long is left out");
     let error = body(&job(&[], &"x".repeat(MAX_BODY), &[])).expect_err("too long");
     assert_eq!(error.class, ErrorClass::BadRequest);
 }
@@ -95,15 +57,9 @@ fn addresses_and_headers_follow_key_and_region() {
         assert_eq!(base_url(region, key), want);
     }
     let config = config(&[]);
-    assert_eq!(
-        translate_url(&config.deepl.base_url),
-        "https://api-free.deepl.com/v2/translate"
-    );
+    assert_eq!(translate_url(&config.deepl.base_url), "https://api-free.deepl.com/v2/translate");
     let headers = headers(&config).expect("headers");
-    assert_eq!(
-        headers[AUTHORIZATION].to_str().ok(),
-        Some(format!("DeepL-Auth-Key {}", KEYS[1]).as_str())
-    );
+    assert_eq!(headers[AUTHORIZATION].to_str().ok(), Some(format!("DeepL-Auth-Key {}", KEYS[1]).as_str()));
     assert_eq!(headers[USER_AGENT].to_str().ok(), Some(AGENT));
     assert!(!format!("{headers:?}").contains("canary"));
 }
@@ -111,21 +67,14 @@ fn addresses_and_headers_follow_key_and_region() {
 #[test]
 fn replies_are_read() {
     for (reply, want) in [
-        (
-            r#"{"translations":[{"detected_source_language":"EN","text":"Hola","new":1}]}"#,
-            Some("Hola"),
-        ),
+        (r#"{"translations":[{"detected_source_language":"EN","text":"Hola","new":1}]}"#, Some("Hola")),
         (r#"{"translations":[{"text":""}],"x":null}"#, Some("")),
         (r#"{"translations":[]}"#, None),
         (r#"{"translations":[{"text":5}]}"#, None),
         ("", None),
         ("<html>", None),
     ] {
-        assert_eq!(
-            parse_reply(reply.as_bytes()).ok().as_deref(),
-            want,
-            "{reply}"
-        );
+        assert_eq!(parse_reply(reply.as_bytes()).ok().as_deref(), want, "{reply}");
     }
 }
 
@@ -140,20 +89,8 @@ fn errors_are_understood() {
             BadRequest,
             "Bad request. Reason: target_lang",
         ),
-        (
-            403,
-            None,
-            "",
-            Configuration,
-            "The provider does not accept the key, or the key may not do this.",
-        ),
-        (
-            403,
-            None,
-            r#"{"message":"Forbidden"}"#,
-            Configuration,
-            "Forbidden",
-        ),
+        (403, None, "", Configuration, "The provider does not accept the key, or the key may not do this."),
+        (403, None, r#"{"message":"Forbidden"}"#, Configuration, "Forbidden"),
         (
             404,
             None,
@@ -162,27 +99,9 @@ fn errors_are_understood() {
             "The provider does not know what was asked for; check model, voice and base URL.",
         ),
         (413, None, "", BadRequest, "The request is too large."),
-        (
-            429,
-            Some("2"),
-            "",
-            RetryLater(Some(Duration::from_secs(2))),
-            "Too many requests.",
-        ),
-        (
-            429,
-            None,
-            "nonsense",
-            RetryLater(None),
-            "Too many requests.",
-        ),
-        (
-            456,
-            None,
-            "",
-            ProviderOut,
-            "The quota of the billing period is used up.",
-        ),
+        (429, Some("2"), "", RetryLater(Some(Duration::from_secs(2))), "Too many requests."),
+        (429, None, "nonsense", RetryLater(None), "Too many requests."),
+        (456, None, "", ProviderOut, "The quota of the billing period is used up."),
         (
             456,
             None,
@@ -190,13 +109,7 @@ fn errors_are_understood() {
             ProviderOut,
             "Quota for this billing period has been exceeded.",
         ),
-        (
-            500,
-            None,
-            "",
-            RetryLater(None),
-            "The provider has an internal fault or is overloaded.",
-        ),
+        (500, None, "", RetryLater(None), "The provider has an internal fault or is overloaded."),
         (
             503,
             Some("1"),
@@ -204,33 +117,16 @@ fn errors_are_understood() {
             RetryLater(Some(Duration::from_secs(1))),
             "The provider has an internal fault or is overloaded.",
         ),
-        (
-            504,
-            None,
-            "",
-            RetryLater(None),
-            "The provider took too long.",
-        ),
-        (
-            529,
-            None,
-            "",
-            RetryLater(None),
-            "The provider has an internal fault or is overloaded.",
-        ),
+        (504, None, "", RetryLater(None), "The provider took too long."),
+        (529, None, "", RetryLater(None), "The provider has an internal fault or is overloaded."),
     ] {
         let mut headers = HeaderMap::new();
         headers.insert("x-trace-id", HeaderValue::from_static("trace-1"));
         if let Some(pause) = retry_after {
             headers.insert("retry-after", HeaderValue::from_static(pause));
         }
-        let want =
-            StageError::new(class, status.to_string(), message).with_request_id(Some("trace-1"));
-        assert_eq!(
-            http_error(status, &headers, body.as_bytes()),
-            want,
-            "{status} {body}"
-        );
+        let want = StageError::new(class, status.to_string(), message).with_request_id(Some("trace-1"));
+        assert_eq!(http_error(status, &headers, body.as_bytes()), want, "{status} {body}");
     }
 }
 

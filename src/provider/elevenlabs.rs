@@ -28,12 +28,9 @@ pub const CLOSE_SOCKET: &str = r#"{"close_socket":true}"#;
 /// # Errors
 /// `Configuration` if the language, voice or base URL does not fit.
 pub fn stream_url(config: &SessionConfig, target: Language, rate: u32) -> Result<Url, StageError> {
-    let wrong =
-        |message: String| StageError::new(ErrorClass::Configuration, "bad_settings", message);
+    let wrong = |message: String| StageError::new(ErrorClass::Configuration, "bad_settings", message);
     let settings = &config.elevenlabs;
-    let language = target
-        .elevenlabs()
-        .ok_or_else(|| wrong(format!("ElevenLabs does not speak {}.", target.name())))?;
+    let language = target.elevenlabs().ok_or_else(|| wrong(format!("ElevenLabs does not speak {}.", target.name())))?;
     let mut url = Url::parse(&settings.base_url.websocket("/v1/text-to-speech"))
         .map_err(|_| wrong("elevenlabs.base_url is not a URL.".to_owned()))?;
     url.path_segments_mut()
@@ -50,14 +47,7 @@ pub fn stream_url(config: &SessionConfig, target: Language, rate: u32) -> Result
             .append_pair("output_format", &format!("pcm_{rate}"))
             .append_pair("inactivity_timeout", &INACTIVITY_S.to_string())
             .append_pair("auto_mode", "true")
-            .append_pair(
-                "enable_logging",
-                if settings.enable_logging {
-                    "true"
-                } else {
-                    "false"
-                },
-            )
+            .append_pair("enable_logging", if settings.enable_logging { "true" } else { "false" })
             .append_pair("enable_ssml_parsing", "false")
             .append_pair("sync_alignment", "false");
     }
@@ -69,9 +59,7 @@ fn takes_language(model: &str) -> bool {
     let Some((_, version)) = model.rsplit_once("_v") else {
         return false;
     };
-    let mut parts = version
-        .split('_')
-        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut parts = version.split('_').map(|part| part.parse::<u32>().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (2, 5)
 }
 
@@ -80,18 +68,10 @@ fn takes_language(model: &str) -> bool {
 /// # Errors
 /// `Configuration` if the key cannot stand in a header.
 pub fn headers(config: &SessionConfig) -> Result<HeaderMap, StageError> {
-    let mut key = HeaderValue::from_str(config.elevenlabs.api_key.expose()).map_err(|_| {
-        StageError::new(
-            ErrorClass::Configuration,
-            "bad_settings",
-            "elevenlabs.api_key is not a key.",
-        )
-    })?;
+    let mut key = HeaderValue::from_str(config.elevenlabs.api_key.expose())
+        .map_err(|_| StageError::new(ErrorClass::Configuration, "bad_settings", "elevenlabs.api_key is not a key."))?;
     key.set_sensitive(true);
-    Ok(HeaderMap::from_iter([(
-        HeaderName::from_static("xi-api-key"),
-        key,
-    )]))
+    Ok(HeaderMap::from_iter([(HeaderName::from_static("xi-api-key"), key)]))
 }
 
 #[derive(Serialize)]
@@ -132,46 +112,23 @@ pub fn open_context(context: &str, config: &SessionConfig) -> String {
         similarity_boost: settings.similarity_boost,
         speed: settings.speed,
     };
-    let given =
-        voice.stability.is_some() || voice.similarity_boost.is_some() || voice.speed.is_some();
-    Out {
-        text: Some(" "),
-        context_id: context,
-        voice_settings: given.then_some(voice),
-        ..Out::default()
-    }
-    .json()
+    let given = voice.stability.is_some() || voice.similarity_boost.is_some() || voice.speed.is_some();
+    Out { text: Some(" "), context_id: context, voice_settings: given.then_some(voice), ..Out::default() }.json()
 }
 
 /// A whole, [sanitised](sanitise) text, to be generated at once; the vendor wants a space at its end.
 pub fn say(context: &str, text: &str) -> String {
-    Out {
-        text: Some(&format!("{text} ")),
-        context_id: context,
-        flush: true,
-        ..Out::default()
-    }
-    .json()
+    Out { text: Some(&format!("{text} ")), context_id: context, flush: true, ..Out::default() }.json()
 }
 
 /// No more text for this context: what it has is spoken, and `isFinal` follows. Also cancels it.
 pub fn close_context(context: &str) -> String {
-    Out {
-        context_id: context,
-        close_context: true,
-        ..Out::default()
-    }
-    .json()
+    Out { context_id: context, close_context: true, ..Out::default() }.json()
 }
 
 /// Keeps an open context from timing out.
 pub fn keep_context_alive(context: &str) -> String {
-    Out {
-        text: Some(""),
-        context_id: context,
-        ..Out::default()
-    }
-    .json()
+    Out { text: Some(""), context_id: context, ..Out::default() }.json()
 }
 
 /// A text that is safe to synthesise: one line without control and bidi characters, without `<` and
@@ -180,11 +137,7 @@ pub fn sanitise(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_TEXT));
     for word in text
         .split(|c: char| c.is_whitespace() || c.is_control() || c == '<' || c == '&')
-        .map(|word| {
-            word.chars()
-                .filter(|c| !is_bidi_control(*c) && *c != '\u{FEFF}')
-                .collect::<String>()
-        })
+        .map(|word| word.chars().filter(|c| !is_bidi_control(*c) && *c != '\u{FEFF}').collect::<String>())
         .filter(|word| !word.is_empty())
     {
         if !line.is_empty() {
@@ -197,10 +150,7 @@ pub fn sanitise(text: &str) -> String {
     }
     if line.chars().count() > MAX_TEXT {
         let cut: String = line.chars().take(MAX_TEXT).collect();
-        line = cut
-            .rsplit_once(' ')
-            .map_or(cut.as_str(), |(head, _)| head)
-            .to_owned();
+        line = cut.rsplit_once(' ').map_or(cut.as_str(), |(head, _)| head).to_owned();
     }
     line
 }
@@ -251,39 +201,22 @@ pub fn parse(text: &str) -> Message {
         return Message::Malformed;
     };
     if message.error.is_some() || (message.code.is_some() && message.message.is_some()) {
-        let said = message
-            .message
-            .as_ref()
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let said = message.message.as_ref().and_then(Value::as_str).unwrap_or_default();
         let code = match (&message.error, &message.code) {
             (Some(Value::String(code)), _) | (_, Some(Value::String(code))) => code.clone(),
             (_, Some(Value::Number(code))) => code.to_string(),
             _ => "error".to_owned(),
         };
-        let class = class_of_code(&code)
-            .or_else(|| class_in(said))
-            .unwrap_or(ErrorClass::RetryNow);
-        return Message::Error {
-            context: message.context,
-            error: StageError::new(class, code, said),
-        };
+        let class = class_of_code(&code).or_else(|| class_in(said)).unwrap_or(ErrorClass::RetryNow);
+        return Message::Error { context: message.context, error: StageError::new(class, code, said) };
     }
     let last = message.is_final == Some(true);
     match message.audio {
         Some(base64) => match STANDARD.decode(base64.as_bytes()) {
-            Ok(audio) => Message::Speech {
-                context: message.context,
-                audio,
-                last,
-            },
+            Ok(audio) => Message::Speech { context: message.context, audio, last },
             Err(_) => Message::Malformed,
         },
-        None if last => Message::Speech {
-            context: message.context,
-            audio: Vec::new(),
-            last,
-        },
+        None if last => Message::Speech { context: message.context, audio: Vec::new(), last },
         None => Message::Unknown,
     }
 }
@@ -321,25 +254,15 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
         Value::Array(items) => items.first().unwrap_or(&Value::Null),
         other => other,
     };
-    let text = |name: &str| {
-        item.get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
-    let code = text("code")
-        .or_else(|| text("status"))
-        .or_else(|| text("type"));
+    let text = |name: &str| item.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let code = text("code").or_else(|| text("status")).or_else(|| text("type"));
     let plain = match &parsed {
         Value::Null => clean(&String::from_utf8_lossy(body), 200),
         _ => String::new(),
     };
-    let said = text("message")
-        .or_else(|| text("msg"))
-        .or_else(|| item.as_str());
+    let said = text("message").or_else(|| text("msg")).or_else(|| item.as_str());
     let said = said.or(Some(plain.as_str()).filter(|plain| !plain.is_empty()));
-    let class = code
-        .and_then(class_of_code)
-        .map(|class| with_pause(class, headers));
+    let class = code.and_then(class_of_code).map(|class| with_pause(class, headers));
     let class = class.unwrap_or_else(|| match status {
         // The upgrade request is made from settings only.
         400 | 422 => ErrorClass::Configuration,
@@ -347,12 +270,7 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
     });
     let number = status.to_string();
     let id = text("request_id").or_else(|| header(headers, "request-id"));
-    StageError::new(
-        class,
-        code.unwrap_or(&number),
-        said.unwrap_or(sentence_of_status(status)),
-    )
-    .with_request_id(id)
+    StageError::new(class, code.unwrap_or(&number), said.unwrap_or(sentence_of_status(status))).with_request_id(id)
 }
 
 /// What a close of the connection means.
@@ -365,11 +283,7 @@ pub fn close_error(code: Option<u16>, reason: &str) -> StageError {
         1002 | 1003 | 1007 | 1009 => ErrorClass::BadRequest,
         _ => ErrorClass::RetryNow,
     });
-    let said = if reason.trim().is_empty() {
-        "The provider closed the connection."
-    } else {
-        reason
-    };
+    let said = if reason.trim().is_empty() { "The provider closed the connection." } else { reason };
     StageError::new(class, code.to_string(), said)
 }
 
@@ -399,17 +313,14 @@ fn class_of_code(code: &str) -> Option<ErrorClass> {
         | "concurrent_limit_exceeded"
         | "max_concurrent_requests" => ErrorClass::RetryLater(None),
         "input_timeout_exceeded" | "inactivity_timeout_exceeded" => ErrorClass::RetryNow,
-        "max_character_limit_exceeded" | "invalid_input_message" | "text_too_long" => {
-            ErrorClass::BadRequest
-        }
+        "max_character_limit_exceeded" | "invalid_input_message" | "text_too_long" => ErrorClass::BadRequest,
         _ => return None,
     })
 }
 
 /// The class of the first known code in a sentence.
 fn class_in(text: &str) -> Option<ErrorClass> {
-    text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
-        .find_map(class_of_code)
+    text.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).find_map(class_of_code)
 }
 
 #[cfg(test)]

@@ -7,58 +7,26 @@ use super::*;
 #[test]
 fn the_address_follows_the_settings() {
     for (settings, piece, there) in [
-        (
-            vec![],
-            "/v1/text-to-speech/voice1/multi-stream-input?",
-            true,
-        ),
+        (vec![], "/v1/text-to-speech/voice1/multi-stream-input?", true),
         (vec![], "model_id=eleven_flash_v2_5", true),
         (vec![], "language_code=es", true),
-        (
-            vec![("elevenlabs.model", "eleven_flash_v2")],
-            "language_code",
-            false,
-        ),
-        (
-            vec![("elevenlabs.model", "eleven_multilingual_v2")],
-            "language_code",
-            false,
-        ),
-        (
-            vec![("elevenlabs.model", "eleven_turbo_v2_5")],
-            "language_code=es",
-            true,
-        ),
-        (
-            vec![("elevenlabs.model", "eleven_v3")],
-            "language_code=es",
-            true,
-        ),
+        (vec![("elevenlabs.model", "eleven_flash_v2")], "language_code", false),
+        (vec![("elevenlabs.model", "eleven_multilingual_v2")], "language_code", false),
+        (vec![("elevenlabs.model", "eleven_turbo_v2_5")], "language_code=es", true),
+        (vec![("elevenlabs.model", "eleven_v3")], "language_code=es", true),
         (vec![("elevenlabs.model", "custom")], "language_code", false),
         (vec![], "output_format=pcm_24000", true),
         (vec![], "inactivity_timeout=180", true),
         (vec![], "auto_mode=true", true),
         (vec![], "enable_logging=true", true),
-        (
-            vec![("elevenlabs.enable_logging", "false")],
-            "enable_logging=false",
-            true,
-        ),
+        (vec![("elevenlabs.enable_logging", "false")], "enable_logging=false", true),
         (vec![], "sync_alignment=false", true),
         (vec![], "enable_ssml_parsing=false", true),
         (vec![], "canary", false),
-        (
-            vec![("elevenlabs.base_url", "ws://127.0.0.1:9/x/")],
-            "ws://127.0.0.1:9/x/v1/text-to-speech/voice1/",
-            true,
-        ),
+        (vec![("elevenlabs.base_url", "ws://127.0.0.1:9/x/")], "ws://127.0.0.1:9/x/v1/text-to-speech/voice1/", true),
     ] {
         let url = stream_url(&config(&settings), language("es"), 24_000).expect("a URL");
-        assert_eq!(
-            url.as_str().contains(piece),
-            there,
-            "{settings:?} {piece}: {url}"
-        );
+        assert_eq!(url.as_str().contains(piece), there, "{settings:?} {piece}: {url}");
     }
     let headers = headers(&config(&[])).expect("headers");
     assert_eq!(headers["xi-api-key"].to_str().ok(), Some(KEYS[2]));
@@ -68,38 +36,19 @@ fn the_address_follows_the_settings() {
 #[test]
 fn messages_out_are_the_vendors() {
     let plain = config(&[]);
-    let voice = config(&[
-        ("elevenlabs.stability", "0.5"),
-        ("elevenlabs.speed", "1.125"),
-    ]);
+    let voice = config(&[("elevenlabs.stability", "0.5"), ("elevenlabs.speed", "1.125")]);
     for (message, want) in [
-        (
-            open_context("s1", &plain),
-            json!({"text": " ", "context_id": "s1"}),
-        ),
+        (open_context("s1", &plain), json!({"text": " ", "context_id": "s1"})),
         (
             open_context("s1", &voice),
             json!({"text": " ", "context_id": "s1", "voice_settings": {"stability": 0.5, "speed": 1.125}}),
         ),
-        (
-            say("s1", "Hola \"tú\"."),
-            json!({"text": "Hola \"tú\". ", "context_id": "s1", "flush": true}),
-        ),
-        (
-            close_context("s1"),
-            json!({"context_id": "s1", "close_context": true}),
-        ),
-        (
-            keep_context_alive("s1"),
-            json!({"text": "", "context_id": "s1"}),
-        ),
+        (say("s1", "Hola \"tú\"."), json!({"text": "Hola \"tú\". ", "context_id": "s1", "flush": true})),
+        (close_context("s1"), json!({"context_id": "s1", "close_context": true})),
+        (keep_context_alive("s1"), json!({"text": "", "context_id": "s1"})),
         (CLOSE_SOCKET.to_owned(), json!({"close_socket": true})),
     ] {
-        assert_eq!(
-            serde_json::from_str::<Value>(&message).ok(),
-            Some(want),
-            "{message}"
-        );
+        assert_eq!(serde_json::from_str::<Value>(&message).ok(), Some(want), "{message}");
     }
 }
 
@@ -117,14 +66,8 @@ fn texts_are_made_safe() {
         assert_eq!(sanitise(text), want, "{text:?}");
     }
     let long = sanitise(&"wörd ".repeat(5000));
-    assert!(
-        long.chars().count() <= MAX_TEXT && long.ends_with("wörd"),
-        "cut at a space"
-    );
-    assert_eq!(
-        sanitise(&"é".repeat(MAX_TEXT * 9)).chars().count(),
-        MAX_TEXT
-    );
+    assert!(long.chars().count() <= MAX_TEXT && long.ends_with("wörd"), "cut at a space");
+    assert_eq!(sanitise(&"é".repeat(MAX_TEXT * 9)).chars().count(), MAX_TEXT);
 }
 
 #[test]
@@ -135,39 +78,15 @@ fn messages_in_are_read_or_tolerated() {
         last,
     };
     for (text, want) in [
-        (
-            r#"{"audio":"AQID","isFinal":null,"alignment":null,"contextId":"s1"}"#,
-            speech(Some("s1"), &[1, 2, 3], false),
-        ),
-        (
-            r#"{"audio":"AQID","context_id":"s1","new":{}}"#,
-            speech(Some("s1"), &[1, 2, 3], false),
-        ),
-        (
-            r#"{"audio":"","contextId":"s1"}"#,
-            speech(Some("s1"), &[], false),
-        ),
-        (
-            r#"{"audio":null,"isFinal":true,"contextId":"s1"}"#,
-            speech(Some("s1"), &[], true),
-        ),
-        (
-            r#"{"isFinal":true,"context_id":"s1"}"#,
-            speech(Some("s1"), &[], true),
-        ),
-        (
-            r#"{"is_final":true,"contextId":"s1"}"#,
-            speech(Some("s1"), &[], true),
-        ),
+        (r#"{"audio":"AQID","isFinal":null,"alignment":null,"contextId":"s1"}"#, speech(Some("s1"), &[1, 2, 3], false)),
+        (r#"{"audio":"AQID","context_id":"s1","new":{}}"#, speech(Some("s1"), &[1, 2, 3], false)),
+        (r#"{"audio":"","contextId":"s1"}"#, speech(Some("s1"), &[], false)),
+        (r#"{"audio":null,"isFinal":true,"contextId":"s1"}"#, speech(Some("s1"), &[], true)),
+        (r#"{"isFinal":true,"context_id":"s1"}"#, speech(Some("s1"), &[], true)),
+        (r#"{"is_final":true,"contextId":"s1"}"#, speech(Some("s1"), &[], true)),
         (r#"{"isFinal":true}"#, speech(None, &[], true)),
-        (
-            r#"{"audio":"AQID\/w==","contextId":"s1"}"#,
-            speech(Some("s1"), &[1, 2, 3, 255], false),
-        ),
-        (
-            r#"{"type":"flush_done","contextId":"s1"}"#,
-            Message::Unknown,
-        ),
+        (r#"{"audio":"AQID\/w==","contextId":"s1"}"#, speech(Some("s1"), &[1, 2, 3, 255], false)),
+        (r#"{"type":"flush_done","contextId":"s1"}"#, Message::Unknown),
         (r#"{"audio":null}"#, Message::Unknown),
         (r#"{"audio":"not base64!"}"#, Message::Malformed),
         (r#"{"audio":5}"#, Message::Malformed),
@@ -176,11 +95,7 @@ fn messages_in_are_read_or_tolerated() {
             r#"{"message":"Have not received a new text","error":"input_timeout_exceeded","code":1008}"#,
             Message::Error {
                 context: None,
-                error: StageError::new(
-                    ErrorClass::RetryNow,
-                    "input_timeout_exceeded",
-                    "Have not received a new text",
-                ),
+                error: StageError::new(ErrorClass::RetryNow, "input_timeout_exceeded", "Have not received a new text"),
             },
         ),
         (
@@ -192,10 +107,7 @@ fn messages_in_are_read_or_tolerated() {
         ),
         (
             r#"{"message":"odd","code":1008}"#,
-            Message::Error {
-                context: None,
-                error: StageError::new(ErrorClass::RetryNow, "1008", "odd"),
-            },
+            Message::Error { context: None, error: StageError::new(ErrorClass::RetryNow, "1008", "odd") },
         ),
     ] {
         assert_eq!(parse(text), want, "{text}");
@@ -241,20 +153,8 @@ fn errors_are_understood() {
             "too_many_concurrent_requests",
             "Wait",
         ),
-        (
-            403,
-            r#"{"detail":"forbidden"}"#,
-            Configuration,
-            "403",
-            "forbidden",
-        ),
-        (
-            500,
-            "oops",
-            RetryLater(Some(std::time::Duration::from_secs(4))),
-            "500",
-            "oops",
-        ),
+        (403, r#"{"detail":"forbidden"}"#, Configuration, "403", "forbidden"),
+        (500, "oops", RetryLater(Some(std::time::Duration::from_secs(4))), "500", "oops"),
         (
             503,
             "",
@@ -275,11 +175,7 @@ fn errors_are_understood() {
         (None, "", RetryNow),
         (Some(1000), "", RetryNow),
         (Some(1008), "invalid_api_key", Configuration),
-        (
-            Some(1008),
-            "This request exceeds your quota: quota_exceeded.",
-            ProviderOut,
-        ),
+        (Some(1008), "This request exceeds your quota: quota_exceeded.", ProviderOut),
         (Some(1008), "too many contexts", RetryNow),
         (Some(1013), "", RetryLater(None)),
         (Some(1009), "", BadRequest),

@@ -34,24 +34,15 @@ impl StageError {
 
     /// The same without any of `private` (a key, a text that was said) in what a vendor echoed.
     pub fn without(mut self, private: &[&str]) -> Self {
-        for text in private
-            .iter()
-            .map(|text| text.trim())
-            .filter(|text| !text.is_empty())
-        {
+        for text in private.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             // A vendor may echo the beginning only, or clip what it echoes.
             let head: String = text.chars().take(24).collect();
             for field in [&mut self.message, &mut self.code] {
                 if field.contains(&head) {
-                    *field = "the provider's words are not shown because they repeat private data"
-                        .to_owned();
+                    *field = "the provider's words are not shown because they repeat private data".to_owned();
                 }
             }
-            if self
-                .request_id
-                .as_deref()
-                .is_some_and(|id| id.contains(&head))
-            {
+            if self.request_id.as_deref().is_some_and(|id| id.contains(&head)) {
                 self.request_id = None;
             }
         }
@@ -66,20 +57,9 @@ impl StageError {
 
 /// One line of at most `max` characters: control and bidi characters become spaces.
 pub fn clean(text: &str, max: usize) -> String {
-    let plain = text.chars().map(|c| {
-        if c.is_control() || is_bidi_control(c) {
-            ' '
-        } else {
-            c
-        }
-    });
+    let plain = text.chars().map(|c| if c.is_control() || is_bidi_control(c) { ' ' } else { c });
     let line: String = plain.take(max.saturating_mul(4)).collect();
-    line.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(max)
-        .collect()
+    line.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(max).collect()
 }
 
 /// Characters that change the direction of the text around them (Unicode UAX 9).
@@ -89,11 +69,7 @@ pub(crate) fn is_bidi_control(c: char) -> bool {
 
 /// A header's text, if it is there and is text.
 pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// The pause of a `Retry-After` in seconds (RFC 9110 10.2.3); dates are not read, for want of a trusted clock.
@@ -152,23 +128,16 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("retry-after", text.parse().expect("a header"));
-            assert_eq!(
-                retry_after(&headers),
-                want.map(Duration::from_secs_f64),
-                "{text}"
-            );
+            assert_eq!(retry_after(&headers), want.map(Duration::from_secs_f64), "{text}");
         }
         assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
     #[test]
     fn vendor_text_is_one_bounded_line() {
-        for (text, want) in [
-            ("plain", "plain"),
-            ("two\r\nlines\0", "two lines"),
-            ("turn\u{202E}ed", "turn ed"),
-            ("", ""),
-        ] {
+        for (text, want) in
+            [("plain", "plain"), ("two\r\nlines\0", "two lines"), ("turn\u{202E}ed", "turn ed"), ("", "")]
+        {
             assert_eq!(clean(text, 100), want, "{text:?}");
         }
         assert_eq!(clean(&"é".repeat(1000), 10).chars().count(), 10);

@@ -41,11 +41,7 @@ pub fn samples_to_time(count: u64, rate: u32) -> Duration {
 impl StreamClock {
     /// The clock of a new connection that carries audio of `rate` Hz.
     pub fn new(rate: u32) -> Self {
-        Self {
-            rate: rate.max(1),
-            sent: 0,
-            pieces: VecDeque::new(),
-        }
+        Self { rate: rate.max(1), sent: 0, pieces: VecDeque::new() }
     }
 
     /// `count` samples whose first lies at session time `at` have just been sent.
@@ -65,11 +61,7 @@ impl StreamClock {
                 if self.pieces.len() == MAX_PIECES {
                     self.pieces.pop_front();
                 }
-                self.pieces.push_back(Piece {
-                    position: self.sent,
-                    count,
-                    at,
-                });
+                self.pieces.push_back(Piece { position: self.sent, count, at });
             }
         }
         self.sent += count;
@@ -91,13 +83,8 @@ impl StreamClock {
     pub fn start(&self, seconds: f64) -> Duration {
         let sample = self.sample(seconds);
         // The last stretch that has begun by then; at its very end the next one counts.
-        let index = self
-            .pieces
-            .partition_point(|piece| piece.position <= sample);
-        let Some(piece) = index
-            .checked_sub(1)
-            .and_then(|index| self.pieces.get(index))
-        else {
+        let index = self.pieces.partition_point(|piece| piece.position <= sample);
+        let Some(piece) = index.checked_sub(1).and_then(|index| self.pieces.get(index)) else {
             return self.pieces.front().map_or(Duration::ZERO, |piece| piece.at);
         };
         let offset = sample - piece.position;
@@ -112,13 +99,8 @@ impl StreamClock {
     pub fn end(&self, seconds: f64) -> Duration {
         let sample = self.sample(seconds);
         let index = self.pieces.partition_point(|piece| piece.position < sample);
-        match index
-            .checked_sub(1)
-            .and_then(|index| self.pieces.get(index))
-        {
-            Some(piece) => {
-                piece.at + samples_to_time((sample - piece.position).min(piece.count), self.rate)
-            }
+        match index.checked_sub(1).and_then(|index| self.pieces.get(index)) {
+            Some(piece) => piece.at + samples_to_time((sample - piece.position).min(piece.count), self.rate),
             None => self.pieces.front().map_or(Duration::ZERO, |piece| piece.at),
         }
     }

@@ -3,11 +3,8 @@
 use crate::config::{Config, Language, SessionConfig};
 
 /// Keys that must never turn up in an error, an event or a URL.
-pub(crate) const KEYS: [&str; 3] = [
-    "canary-deepgram-key-000001",
-    "canary-deepl-key-00000002:fx",
-    "canary-elevenlabs-key-03",
-];
+pub(crate) const KEYS: [&str; 3] =
+    ["canary-deepgram-key-000001", "canary-deepl-key-00000002:fx", "canary-elevenlabs-key-03"];
 
 /// Settings with `more` on top.
 pub(crate) fn config(more: &[(&str, &str)]) -> SessionConfig {

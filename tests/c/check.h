@@ -58,12 +58,13 @@ static inline void breathe(void) {
   nanosleep(&ms, NULL);
 }
 
-/* Waits, but not for ever, until the condition holds. */
-#define UNTIL(condition)                                     \
-  do {                                                       \
-    long deadline = now_ms() + 20000;                        \
-    while (!(condition) && now_ms() < deadline) breathe();   \
-    SO(condition);                                           \
+/* Waits, but not for ever, until the condition holds; it is not asked again once it did. */
+#define UNTIL(condition)                                               \
+  do {                                                                 \
+    long deadline = now_ms() + 20000;                                  \
+    int good;                                                          \
+    while (!(good = (condition)) && now_ms() < deadline) breathe();    \
+    check_true(#condition, __LINE__, good);                            \
   } while (0)
 
 static int finish(void) {

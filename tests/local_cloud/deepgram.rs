@@ -13,9 +13,7 @@ async fn open(cloud: &Cloud, path: &str) -> Socket {
 }
 
 fn transcript(v: &Value) -> &str {
-    v["channel"]["alternatives"][0]["transcript"]
-        .as_str()
-        .unwrap_or_default()
+    v["channel"]["alternatives"][0]["transcript"].as_str().unwrap_or_default()
 }
 
 fn is(kind: &'static str) -> impl Fn(&Value) -> bool {
@@ -29,40 +27,20 @@ async fn handshake_is_checked() {
         let refused = cloud.refused(BASE, ("authorization", auth)).await;
         assert_eq!(refused.status(), 401, "{auth:?}");
         let body: Value = serde_json::from_slice(refused.body().as_ref().unwrap()).unwrap();
-        assert_eq!(
-            (&body["err_code"], &body["err_msg"]),
-            (&json!("INVALID_AUTH"), &json!("Invalid credentials."))
-        );
+        assert_eq!((&body["err_code"], &body["err_msg"]), (&json!("INVALID_AUTH"), &json!("Invalid credentials.")));
         assert_eq!(refused.headers()["dg-error"], "Invalid credentials.");
-        assert_eq!(
-            body["request_id"],
-            refused.headers()["dg-request-id"].to_str().unwrap()
-        );
+        assert_eq!(body["request_id"], refused.headers()["dg-request-id"].to_str().unwrap());
     }
-    for extra in [
-        "&interim=true",
-        "&interim_results=yes",
-        "&utterance_end_ms=1000",
-        "&language=tlh",
-        "&channels=2",
-    ] {
+    for extra in ["&interim=true", "&interim_results=yes", "&utterance_end_ms=1000", "&language=tlh", "&channels=2"] {
         let refused = cloud.refused(&format!("{BASE}{extra}"), AUTH).await;
         assert_eq!(refused.status(), 400, "{extra}");
         assert!(refused.headers().contains_key("dg-error"), "{extra}");
     }
-    let refused = cloud
-        .refused("/v1/listen?model=nova-3&encoding=linear16", AUTH)
-        .await;
+    let refused = cloud.refused("/v1/listen?model=nova-3&encoding=linear16", AUTH).await;
     assert!(String::from_utf8_lossy(refused.body().as_ref().unwrap()).contains("sample_rate"));
-    let (_ws, response) = cloud
-        .open(BASE, ("authorization", "bearer k"))
-        .await
-        .unwrap();
+    let (_ws, response) = cloud.open(BASE, ("authorization", "bearer k")).await.unwrap();
     assert_eq!(response.headers()["dg-request-id"].len(), 36);
-    let (_ws, response) = cloud
-        .open(BASE, ("sec-websocket-protocol", "token, k"))
-        .await
-        .unwrap();
+    let (_ws, response) = cloud.open(BASE, ("sec-websocket-protocol", "token, k")).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "token");
 }
 
@@ -79,71 +57,38 @@ async fn a_conversation_from_speech_to_metadata() {
     assert_eq!(all.last().unwrap()["type"], "Metadata");
     let metadata = all.last().unwrap();
     let sent = 1.0 + 3.0 + 10.0 * 0.18;
-    assert!(
-        (metadata["duration"].as_f64().unwrap() - sent).abs() < 0.02,
-        "{metadata}"
-    );
+    assert!((metadata["duration"].as_f64().unwrap() - sent).abs() < 0.02, "{metadata}");
     assert_eq!(metadata["sha256"].as_str().unwrap().len(), 64);
-    assert!(
-        transcript(&all[0]).is_empty() && all[0]["is_final"] == false,
-        "silence has empty results"
-    );
+    assert!(transcript(&all[0]).is_empty() && all[0]["is_final"] == false, "silence has empty results");
 
-    let started: Vec<f64> = all
-        .iter()
-        .filter(|v| v["type"] == "SpeechStarted")
-        .map(|v| v["timestamp"].as_f64().unwrap())
-        .collect();
+    let started: Vec<f64> =
+        all.iter().filter(|v| v["type"] == "SpeechStarted").map(|v| v["timestamp"].as_f64().unwrap()).collect();
     assert_eq!(started.len(), 2);
-    assert!(
-        (started[0] - 1.0).abs() < 0.03 && (started[1] - 3.58).abs() < 0.03,
-        "{started:?}"
-    );
-    let ends: Vec<f64> = all
-        .iter()
-        .filter(|v| v["type"] == "UtteranceEnd")
-        .map(|v| v["last_word_end"].as_f64().unwrap())
-        .collect();
+    assert!((started[0] - 1.0).abs() < 0.03 && (started[1] - 3.58).abs() < 0.03, "{started:?}");
+    let ends: Vec<f64> =
+        all.iter().filter(|v| v["type"] == "UtteranceEnd").map(|v| v["last_word_end"].as_f64().unwrap()).collect();
     assert_eq!(ends.len(), 2);
     assert!((ends[0] - 2.04).abs() < 0.01, "{ends:?}");
 
     let finals: Vec<&Value> = all.iter().filter(|v| v["speech_final"] == true).collect();
-    let texts: Vec<String> = finals
-        .iter()
-        .map(|v| transcript(v).to_lowercase())
-        .collect();
-    assert_eq!(
-        texts,
-        [spelt("en", 10..16) + ".", spelt("en", 20..24) + "."]
-    );
+    let texts: Vec<String> = finals.iter().map(|v| transcript(v).to_lowercase()).collect();
+    assert_eq!(texts, [spelt("en", 10..16) + ".", spelt("en", 20..24) + "."]);
     let first = &finals[0]["channel"]["alternatives"][0]["words"][0];
     assert!(
         first["punctuated_word"].as_str().unwrap().starts_with("En")
             && first["word"].as_str().unwrap().starts_with("en")
     );
-    assert!(
-        (first["start"].as_f64().unwrap() - 1.0).abs() < 0.005,
-        "{first}"
-    );
+    assert!((first["start"].as_f64().unwrap() - 1.0).abs() < 0.005, "{first}");
 
     // Interims grow; a newest word that was wrong is right in the next.
     let interims: Vec<Vec<&str>> = all
         .iter()
-        .filter(|v| {
-            v["is_final"] == false
-                && v["start"].as_f64().unwrap() < 1.5
-                && !transcript(v).is_empty()
-        })
+        .filter(|v| v["is_final"] == false && v["start"].as_f64().unwrap() < 1.5 && !transcript(v).is_empty())
         .map(|v| transcript(v).split(' ').collect())
         .collect();
     assert!(interims.len() >= 3, "{interims:?}");
-    assert!(
-        interims.windows(2).all(|w| w[0].len() <= w[1].len()),
-        "{interims:?}"
-    );
-    let revised = interims
-        .windows(2)
-        .any(|w| w[0].last() != w[1].get(w[0].len() - 1));
+    assert!(interims.windows(2).all(|w| w[0].len() <= w[1].len()), "{interims:?}");
+    let revised = interims.windows(2).any(|w| w[0].last() != w[1].get(w[0].len() - 1));
     assert!(revised, "{interims:?}");
 
     // Results are seamless: each begins where the last final ended.
@@ -168,19 +113,12 @@ async fn hears_its_language_only_and_multi_hears_all() {
         ("es", spelt("es", 2..4)),
         ("multi", spelt("en", 0..2) + " " + &spelt("es", 2..4)),
     ] {
-        let mut ws = open(
-            &cloud,
-            &format!("{BASE}&language={language}&endpointing=100"),
-        )
-        .await;
+        let mut ws = open(&cloud, &format!("{BASE}&language={language}&endpointing=100")).await;
         ws.pcm(&pcm).await;
         let result = ws.until(|v| v["speech_final"] == true).await;
         assert_eq!(transcript(&result), words);
         if language == "multi" {
-            assert_eq!(
-                result["channel"]["alternatives"][0]["languages"],
-                json!(["en", "es"])
-            );
+            assert_eq!(result["channel"]["alternatives"][0]["languages"], json!(["en", "es"]));
         }
     }
 }
@@ -192,10 +130,7 @@ async fn long_speech_is_cut_at_word_gaps_and_every_word_comes_once() {
     ws.pcm(&sentence("en", 0..60, 0.6)).await;
     ws.json(json!({"type": "CloseStream"})).await;
     let (all, ..) = ws.until_closed().await;
-    let finals: Vec<&Value> = all
-        .iter()
-        .filter(|v| v["is_final"] == true && !transcript(v).is_empty())
-        .collect();
+    let finals: Vec<&Value> = all.iter().filter(|v| v["is_final"] == true && !transcript(v).is_empty()).collect();
     let text: Vec<&str> = finals.iter().map(|v| transcript(v)).collect();
     assert_eq!(text.join(" "), spelt("en", 0..60));
     assert!(finals.len() >= 3 && finals[0]["speech_final"] == false);
@@ -206,22 +141,14 @@ async fn long_speech_is_cut_at_word_gaps_and_every_word_comes_once() {
 #[tokio::test]
 async fn finalize_answers_from_finalize_and_mulaw_is_heard() {
     let cloud = Cloud::start("");
-    let mut ws = open(
-        &cloud,
-        "/v1/listen?model=nova-2-phonecall&encoding=mulaw&sample_rate=16000",
-    )
-    .await;
+    let mut ws = open(&cloud, "/v1/listen?model=nova-2-phonecall&encoding=mulaw&sample_rate=16000").await;
     // The G.711 encoder by its definition: the code whose value is nearest.
     let value = |code: u8| {
         let code = !code;
         let v = (((i32::from(code & 15) << 3) + 132) << (code >> 4 & 7)) - 132;
         if code & 128 != 0 { -v } else { v }
     };
-    let ulaw = |s: &i16| {
-        (0..=255_u8)
-            .min_by_key(|c| (value(*c) - i32::from(*s)).abs())
-            .unwrap()
-    };
+    let ulaw = |s: &i16| (0..=255_u8).min_by_key(|c| (value(*c) - i32::from(*s)).abs()).unwrap();
     let pcm = sentence("en", 5..8, 0.02);
     ws.binary(pcm.iter().map(ulaw).collect()).await;
     ws.json(json!({"type": "Finalize"})).await;
@@ -270,18 +197,12 @@ async fn bad_frames_end_the_stream() {
     let mut ws = open(&cloud, BASE).await;
     ws.binary(vec![0; 641]).await;
     let (_, code, reason) = ws.until_closed().await;
-    assert!(
-        code == 1008 && reason.contains("DATA-0000"),
-        "{code} {reason}"
-    );
+    assert!(code == 1008 && reason.contains("DATA-0000"), "{code} {reason}");
     let mut ws = open(&cloud, BASE).await;
     ws.pcm(&sentence("en", 1..3, 0.0)).await;
     ws.binary(Vec::new()).await;
     let (all, code, _) = ws.until_closed().await;
-    assert_eq!(
-        (code, transcript(&all[0])),
-        (1000, spelt("en", 1..3).as_str())
-    );
+    assert_eq!((code, transcript(&all[0])), (1000, spelt("en", 1..3).as_str()));
     let mut ws = open(&cloud, BASE).await;
     ws.text("hello").await;
     let (all, code, _) = ws.until_closed().await;
@@ -298,11 +219,7 @@ async fn haste_is_a_violation_and_finals_can_be_late() {
     ws.pcm(&sentence("en", 1..4, 0.5)).await;
     let begin = std::time::Instant::now();
     ws.until(is("Results")).await;
-    assert!(
-        begin.elapsed() >= Duration::from_millis(300),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(300), "{:?}", begin.elapsed());
     ws.pcm(&vec![0; 16000 * 4]).await;
     ws.json(json!({"type": "CloseStream"})).await;
     ws.until(is("Metadata")).await;

@@ -10,9 +10,7 @@ fn client() -> Client {
 }
 
 fn post(client: &Client, cloud: &Cloud) -> RequestBuilder {
-    client
-        .post(cloud.url("/v2/translate"))
-        .header("authorization", "DeepL-Auth-Key k")
+    client.post(cloud.url("/v2/translate")).header("authorization", "DeepL-Auth-Key k")
 }
 
 async fn body(request: RequestBuilder) -> (u16, Value) {
@@ -20,10 +18,7 @@ async fn body(request: RequestBuilder) -> (u16, Value) {
     let status = response.status().as_u16();
     assert!(response.headers().contains_key("x-trace-id"));
     let bytes = response.bytes().await.unwrap();
-    (
-        status,
-        serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-    )
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
 const FAST: &str = "[mt]\nlatency_ms = 1\n";
@@ -36,35 +31,20 @@ async fn translates_json_and_form_in_order() {
     let begin = Instant::now();
     let (status, reply) = body(post(&client, &cloud).json(&ask)).await;
     assert_eq!(status, 200);
-    assert!(
-        begin.elapsed() >= Duration::from_millis(100),
-        "the default latency"
-    );
+    assert!(begin.elapsed() >= Duration::from_millis(100), "the default latency");
     let list = reply["translations"].as_array().unwrap();
     assert_eq!(list[0]["text"], "Esbaba, esbabe. [Hello]!");
     assert_eq!(list[1]["text"], json!(spelt("es", 7..9)));
-    assert!(
-        list.iter().all(|t| t["detected_source_language"] == "EN"
-            && t["model_type_used"] == "latency_optimized")
-    );
+    assert!(list.iter().all(|t| t["detected_source_language"] == "EN" && t["model_type_used"] == "latency_optimized"));
     assert_eq!(list[0]["billed_characters"], text.chars().count());
-    let form = "text=enbaba&text=enbabe&target_lang=de&source_lang=en&split_sentences=0&preserve_formatting=1&formality=more";
-    let request = post(&client, &cloud)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(form);
+    let form =
+        "text=enbaba&text=enbabe&target_lang=de&source_lang=en&split_sentences=0&preserve_formatting=1&formality=more";
+    let request = post(&client, &cloud).header("content-type", "application/x-www-form-urlencoded").body(form);
     let (status, reply) = body(request).await;
-    assert_eq!(
-        (status, &reply["translations"][1]["text"]),
-        (200, &json!("debabe"))
-    );
-    let usage = client
-        .get(cloud.url("/v2/usage"))
-        .header("authorization", "DeepL-Auth-Key k");
+    assert_eq!((status, &reply["translations"][1]["text"]), (200, &json!("debabe")));
+    let usage = client.get(cloud.url("/v2/usage")).header("authorization", "DeepL-Auth-Key k");
     let (status, usage) = body(usage).await;
-    assert_eq!(
-        (status, &usage["character_count"]),
-        (200, &json!(22 + 13 + 12))
-    );
+    assert_eq!((status, &usage["character_count"]), (200, &json!(22 + 13 + 12)));
     cloud.assert_no_violations().await;
     let stats = cloud.stats().await;
     assert_eq!(stats["translations"][0]["context"], "before");
@@ -83,20 +63,12 @@ async fn refuses_what_the_vendor_refuses() {
     };
     let no_agent = Client::new();
     let (status, reply) = body(post(&no_agent, &cloud).json(&good)).await;
-    assert_eq!(
-        (status, reply),
-        (400, json!({"message": "User-Agent header missing."}))
-    );
+    assert_eq!((status, reply), (400, json!({"message": "User-Agent header missing."})));
     for auth in ["", "DeepL-Auth-Key wrong", "DeepL-Auth-Key  k", "Bearer k"] {
-        let request = client
-            .post(cloud.url("/v2/translate"))
-            .header("authorization", auth)
-            .json(&good);
+        let request = client.post(cloud.url("/v2/translate")).header("authorization", auth).json(&good);
         assert_eq!(body(request).await, (403, Value::Null), "{auth:?}");
     }
-    let old = client
-        .post(cloud.url("/v2/translate?auth_key=k"))
-        .json(&good);
+    let old = client.post(cloud.url("/v2/translate?auth_key=k")).json(&good);
     assert_eq!(body(old).await.0, 403);
     for (ask, code) in [
         (json!({"target_lang": "ES"}), 400),
@@ -109,14 +81,8 @@ async fn refuses_what_the_vendor_refuses() {
         (with("source_lang", json!("EN-US")), 400),
         (with("formality", json!("more")), 200),
         (with("formality", json!("rude")), 400),
-        (
-            json!({"text": ["enbaba"], "target_lang": "ZH", "formality": "more"}),
-            400,
-        ),
-        (
-            json!({"text": ["enbaba"], "target_lang": "ZH", "formality": "prefer_more"}),
-            200,
-        ),
+        (json!({"text": ["enbaba"], "target_lang": "ZH", "formality": "more"}), 400),
+        (json!({"text": ["enbaba"], "target_lang": "ZH", "formality": "prefer_more"}), 200),
         (with("split_sentences", json!(0)), 400),
         (with("glossary_id", json!("g")), 400),
         (with("model_type", json!("best")), 400),
@@ -126,16 +92,7 @@ async fn refuses_what_the_vendor_refuses() {
         assert_eq!(status, code, "{:.200} {reply}", ask.to_string());
         assert!(status == 200 || reply["message"].is_string());
     }
-    assert_eq!(
-        body(
-            post(&client, &cloud)
-                .header("content-type", "text/xml")
-                .body("x")
-        )
-        .await
-        .0,
-        415
-    );
+    assert_eq!(body(post(&client, &cloud).header("content-type", "text/xml").body("x")).await.0, 415);
 }
 
 #[tokio::test]
@@ -170,24 +127,16 @@ async fn quota_and_statuses_by_scenario() {
     assert_eq!(codes, [200, 429, 529, 529, 456, 456]);
     assert_eq!(seen[1].1["message"], "Too many requests");
     assert_eq!(seen[2].1, Value::Null);
-    assert_eq!(
-        seen[4].1["message"],
-        "Quota for this billing period has been exceeded."
-    );
+    assert_eq!(seen[4].1["message"], "Quota for this billing period has been exceeded.");
     let stats = cloud.stats().await;
-    assert_eq!(
-        (&stats["faults_total"], &stats["faults"][2]["hit"]),
-        (&json!(3), &json!(4))
-    );
+    assert_eq!((&stats["faults_total"], &stats["faults"][2]["hit"]), (&json!(3), &json!(4)));
 }
 
 #[tokio::test]
 async fn connections_are_kept_and_closed_when_idle() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let cloud = Cloud::start("[mt]\nlatency_ms = 1\n[deepl]\nkeep_alive_ms = 300");
-    let mut stream = tokio::net::TcpStream::connect(&cloud.address)
-        .await
-        .unwrap();
+    let mut stream = tokio::net::TcpStream::connect(&cloud.address).await.unwrap();
     let ask = r#"{"text":["enbaba"],"target_lang":"ES"}"#;
     let request = format!(
         "POST /v2/translate HTTP/1.1\r\nHost: x\r\nUser-Agent: x\r\nAuthorization: DeepL-Auth-Key k\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{ask}",
@@ -201,52 +150,25 @@ async fn connections_are_kept_and_closed_when_idle() {
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     let begin = Instant::now();
-    let n = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer))
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(
-        n == 0 && begin.elapsed() < Duration::from_secs(2),
-        "closed by the server after {:?}",
-        begin.elapsed()
-    );
+    let n = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buffer)).await.unwrap().unwrap();
+    assert!(n == 0 && begin.elapsed() < Duration::from_secs(2), "closed by the server after {:?}", begin.elapsed());
 }
 
 #[tokio::test]
 async fn speaks_http2_and_tls() {
     let cloud = Cloud::start(FAST);
-    let h2 = Client::builder()
-        .user_agent("x")
-        .http2_prior_knowledge()
-        .build()
-        .unwrap();
+    let h2 = Client::builder().user_agent("x").http2_prior_knowledge().build().unwrap();
     let ask = json!({"text": ["enbaba"], "target_lang": "ES"});
     let response = post(&h2, &cloud).json(&ask).send().await.unwrap();
-    assert_eq!(
-        (response.status(), response.version()),
-        (StatusCode::OK, reqwest::Version::HTTP_2)
-    );
+    assert_eq!((response.status(), response.version()), (StatusCode::OK, reqwest::Version::HTTP_2));
 
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     let cloud = Cloud::start_with(FAST, &["--tls", "--ca-out", ca.to_str().unwrap()]);
     assert!(cloud.line.ends_with(" tls"));
     let ca = reqwest::Certificate::from_pem(&std::fs::read(&ca).unwrap()).unwrap();
-    let tls = Client::builder()
-        .user_agent("x")
-        .tls_certs_only([ca])
-        .build()
-        .unwrap();
+    let tls = Client::builder().user_agent("x").tls_certs_only([ca]).build().unwrap();
     let url = format!("https://{}/v2/translate", cloud.address);
-    let response = tls
-        .post(url)
-        .header("authorization", "DeepL-Auth-Key k")
-        .json(&ask)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(
-        (response.status(), response.version()),
-        (StatusCode::OK, reqwest::Version::HTTP_2)
-    );
+    let response = tls.post(url).header("authorization", "DeepL-Auth-Key k").json(&ask).send().await.unwrap();
+    assert_eq!((response.status(), response.version()), (StatusCode::OK, reqwest::Version::HTTP_2));
 }

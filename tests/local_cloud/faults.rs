@@ -27,10 +27,7 @@ async fn websocket_faults() {
     assert!(matches!(ws.next().await, Got::Close(1011, reason) if reason == "NET-0000"));
     let mut ws = cloud.open(LISTEN, AUTH).await.unwrap().0;
     let got = ws.next().await;
-    assert!(
-        matches!(&got, Got::Broken(Error::Io(e)) if e.kind() == std::io::ErrorKind::ConnectionReset),
-        "{got:?}"
-    );
+    assert!(matches!(&got, Got::Broken(Error::Io(e)) if e.kind() == std::io::ErrorKind::ConnectionReset), "{got:?}");
     let mut ws = cloud.open(LISTEN, AUTH).await.unwrap().0;
     let (all, code, _) = ws.until_closed().await;
     assert_eq!((all, code), (vec![json!({"type": "Error"})], 1008));
@@ -71,28 +68,12 @@ async fn http_and_generation_faults_and_another_scenario_at_run_time() {
         at = 1
         kind = "reset"
     "#;
-    let put = client
-        .put(cloud.url("/__scenario"))
-        .body(scenario)
-        .send()
-        .await
-        .unwrap();
+    let put = client.put(cloud.url("/__scenario")).body(scenario).send().await.unwrap();
     assert_eq!(put.status(), 204);
-    let wrong = client
-        .put(cloud.url("/__scenario"))
-        .body("[mt]\nlatencies = 3")
-        .send()
-        .await
-        .unwrap();
+    let wrong = client.put(cloud.url("/__scenario")).body("[mt]\nlatencies = 3").send().await.unwrap();
     assert_eq!(wrong.status(), 400);
     let ask = json!({"text": ["enbaba"], "target_lang": "ES"});
-    let send = || {
-        client
-            .post(cloud.url("/v2/translate"))
-            .header("authorization", "DeepL-Auth-Key k")
-            .json(&ask)
-            .send()
-    };
+    let send = || client.post(cloud.url("/v2/translate")).header("authorization", "DeepL-Auth-Key k").json(&ask).send();
     assert!(send().await.is_err());
     let garbage = send().await.unwrap();
     assert_eq!(garbage.status(), 200);
@@ -103,26 +84,10 @@ async fn http_and_generation_faults_and_another_scenario_at_run_time() {
     let path = "/v1/text-to-speech/v/multi-stream-input?output_format=pcm_16000";
     let mut ws = cloud.open(path, ("xi-api-key", "k")).await.unwrap().0;
     ws.json(json!({"text": " ", "context_id": "a"})).await;
-    ws.json(json!({"text": "esbaba ", "context_id": "a", "flush": true}))
-        .await;
+    ws.json(json!({"text": "esbaba ", "context_id": "a", "flush": true})).await;
     assert!(matches!(ws.next().await, Got::Broken(_)));
-    let shown = client
-        .get(cloud.url("/__scenario"))
-        .send()
-        .await
-        .unwrap()
-        .json::<serde_json::Value>()
-        .await
-        .unwrap();
+    let shown = client.get(cloud.url("/__scenario")).send().await.unwrap().json::<serde_json::Value>().await.unwrap();
     assert_eq!(shown["fault"].as_array().unwrap().len(), 4);
-    assert_eq!(
-        client
-            .delete(cloud.url("/__stats"))
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        204
-    );
+    assert_eq!(client.delete(cloud.url("/__stats")).send().await.unwrap().status(), 204);
     assert_eq!(cloud.stats().await["faults_total"], 0);
 }

@@ -35,12 +35,7 @@ impl Cloud {
         let file = dir.path().join("scenario.toml");
         std::fs::write(&file, scenario).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_mgw-local-cloud"))
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--exit-with-parent",
-                "--scenario",
-            ])
+            .args(["--listen", "127.0.0.1:0", "--exit-with-parent", "--scenario"])
             .arg(&file)
             .args(args)
             .stdin(Stdio::piped())
@@ -48,21 +43,11 @@ impl Cloud {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let line = line.trim_end().to_owned();
-        let address = line
-            .strip_prefix("mgw-local-cloud listening on ")
-            .expect(&line)
-            .trim_end_matches(" tls")
-            .to_owned();
-        Cloud {
-            child,
-            address,
-            line,
-            _dir: dir,
-        }
+        let address =
+            line.strip_prefix("mgw-local-cloud listening on ").expect(&line).trim_end_matches(" tls").to_owned();
+        Cloud { child, address, line, _dir: dir }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -75,14 +60,9 @@ impl Cloud {
         path: &str,
         header: (&'static str, &str),
     ) -> Result<(Socket, Response<Option<Vec<u8>>>), Error> {
-        let mut request = format!("ws://{}{path}", self.address)
-            .into_client_request()
-            .unwrap();
+        let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
         if !header.1.is_empty() {
-            request.headers_mut().insert(
-                HeaderName::from_static(header.0),
-                HeaderValue::from_str(header.1).unwrap(),
-            );
+            request.headers_mut().insert(HeaderName::from_static(header.0), HeaderValue::from_str(header.1).unwrap());
         }
         let stream = TcpStream::connect(&self.address).await.unwrap();
         let (ws, response) = tokio_tungstenite::client_async(request, stream).await?;
@@ -90,11 +70,7 @@ impl Cloud {
     }
 
     /// The status, headers and body of a refused handshake.
-    pub async fn refused(
-        &self,
-        path: &str,
-        header: (&'static str, &str),
-    ) -> Response<Option<Vec<u8>>> {
+    pub async fn refused(&self, path: &str, header: (&'static str, &str)) -> Response<Option<Vec<u8>>> {
         match self.open(path, header).await {
             Err(Error::Http(response)) => *response,
             Ok(_) => panic!("{path} was accepted"),
@@ -103,12 +79,7 @@ impl Cloud {
     }
 
     pub async fn stats(&self) -> Value {
-        reqwest::get(self.url("/__stats"))
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
+        reqwest::get(self.url("/__stats")).await.unwrap().json().await.unwrap()
     }
 
     /// Waits until the stats fulfil a condition.
@@ -131,11 +102,7 @@ impl Cloud {
 
     pub async fn assert_violation(&self, hint: &str) {
         let stats = self.stats().await;
-        let found = stats["violations"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|v| v.as_str().unwrap().contains(hint));
+        let found = stats["violations"].as_array().unwrap().iter().any(|v| v.as_str().unwrap().contains(hint));
         assert!(found, "no {hint:?} in {}", stats["violations"]);
     }
 }
@@ -177,24 +144,19 @@ impl Socket {
     /// Sends PCM in pieces of 20 ms at 16 kHz.
     pub async fn pcm(&mut self, pcm: &[i16]) {
         for piece in pcm.chunks(320) {
-            self.binary(piece.iter().flat_map(|s| s.to_le_bytes()).collect())
-                .await;
+            self.binary(piece.iter().flat_map(|s| s.to_le_bytes()).collect()).await;
         }
     }
 
     pub async fn next(&mut self) -> Got {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.ws.next())
-                .await
-                .expect("nothing came");
+            let message = tokio::time::timeout(PATIENCE, self.ws.next()).await.expect("nothing came");
             return match message {
                 Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
                     Ok(value) => Got::Json(value),
                     Err(_) => Got::Text(text.to_string()),
                 },
-                Some(Ok(Message::Close(Some(frame)))) => {
-                    Got::Close(frame.code.into(), frame.reason.to_string())
-                }
+                Some(Ok(Message::Close(Some(frame)))) => Got::Close(frame.code.into(), frame.reason.to_string()),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                 Some(Ok(other)) => panic!("{other:?}"),
                 Some(Err(e)) => Got::Broken(e),
@@ -223,10 +185,7 @@ impl Socket {
                 Got::Close(code, reason) => {
                     // Reading on sends our own close frame.
                     let end = self.next().await;
-                    assert!(
-                        matches!(end, Got::Broken(_)),
-                        "{end:?} after the close frame"
-                    );
+                    assert!(matches!(end, Got::Broken(_)), "{end:?} after the close frame");
                     return (values, code, reason);
                 }
                 other => panic!("{other:?} after {values:?}"),
@@ -248,30 +207,18 @@ pub fn sentence(language: &str, numbers: std::ops::Range<u16>, silence_s: f64) -
 
 /// The spelling of consecutive words.
 pub fn spelt(language: &str, numbers: std::ops::Range<u16>) -> String {
-    numbers
-        .map(|n| Token::new(language, n).unwrap().text())
-        .collect::<Vec<_>>()
-        .join(" ")
+    numbers.map(|n| Token::new(language, n).unwrap().text()).collect::<Vec<_>>().join(" ")
 }
 
 /// What audio says, and how many damaged spans it has.
 pub fn hear(bytes: &[u8], rate: u32) -> (String, usize) {
-    let pcm: Vec<i16> = bytes
-        .chunks_exact(2)
-        .map(|b| i16::from_le_bytes([b[0], b[1]]))
-        .collect();
+    let pcm: Vec<i16> = bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
     let mut decoder = Decoder::new(rate);
     let mut heard = decoder.feed(&pcm);
     heard.extend(decoder.finish());
     let words: Vec<String> = heard
         .iter()
-        .filter_map(|h| {
-            if let Heard::Word { token, .. } = h {
-                Some(token.text())
-            } else {
-                None
-            }
-        })
+        .filter_map(|h| if let Heard::Word { token, .. } = h { Some(token.text()) } else { None })
         .collect();
     (words.join(" "), heard.len() - words.len())
 }

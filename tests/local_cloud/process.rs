@@ -7,11 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mgw-local-cloud"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    Command::new(env!("CARGO_BIN_EXE_mgw-local-cloud")).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
 fn wait(cloud: &mut Cloud) -> Option<i32> {
@@ -41,10 +37,7 @@ fn refuses_with_one_line_and_code_2() {
         let output = run(&args);
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(
-            text.starts_with("mgw-local-cloud: ") && text.contains(hint),
-            "{text}"
-        );
+        assert!(text.starts_with("mgw-local-cloud: ") && text.contains(hint), "{text}");
         assert!(output.stdout.is_empty());
     }
     let taken = run(&["--listen", &cloud.address]);
@@ -58,10 +51,7 @@ fn ends_with_its_parent_or_by_signal() {
     assert_eq!(wait(&mut cloud), Some(0));
     for signal in ["-TERM", "-INT"] {
         let mut cloud = Cloud::start("");
-        Command::new("kill")
-            .args([signal, &cloud.child.id().to_string()])
-            .status()
-            .unwrap();
+        Command::new("kill").args([signal, &cloud.child.id().to_string()]).status().unwrap();
         assert_eq!(wait(&mut cloud), Some(0), "{signal}");
     }
 }
@@ -75,17 +65,9 @@ fn announces_itself_with_exactly_one_line() {
         .spawn()
         .unwrap();
     let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(
-        text.starts_with("mgw-local-cloud listening on 127.0.0.1:") && text.lines().count() == 1,
-        "{text:?}"
-    );
+    assert!(text.starts_with("mgw-local-cloud listening on 127.0.0.1:") && text.lines().count() == 1, "{text:?}");
 }
 
 #[test]
@@ -95,11 +77,7 @@ fn talk_says_what_ear_hears() {
     let wav = wav.to_str().unwrap();
     let tool = |args: &[&str]| -> Value {
         let output = run(args);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     };
     let said = tool(&[
@@ -120,56 +98,21 @@ fn talk_says_what_ear_hears() {
     ]);
     let heard = tool(&["ear", wav]);
     let text = |v: &Value| {
-        v["words"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|w| w["text"].as_str().unwrap())
-            .collect::<Vec<_>>()
-            .join(" ")
+        v["words"].as_array().unwrap().iter().map(|w| w["text"].as_str().unwrap()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(text(&said), spelt("es", 0..6));
     assert_eq!(text(&heard), text(&said));
     assert!(heard["damaged"].as_array().unwrap().is_empty());
-    for (a, b) in said["words"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .zip(heard["words"].as_array().unwrap())
-    {
+    for (a, b) in said["words"].as_array().unwrap().iter().zip(heard["words"].as_array().unwrap()) {
         assert!((a["start"].as_f64().unwrap() - b["start"].as_f64().unwrap()).abs() < 0.004);
     }
     assert!((heard["max_gap"].as_f64().unwrap() - 0.9).abs() < 0.01);
     assert_eq!(said["words"][3]["sentence"], 1);
-    let made = tool(&[
-        "talk",
-        "--sentences",
-        "4",
-        "--words-per-sentence",
-        "6",
-        "--seed",
-        "9",
-        "--first-word",
-        "4090",
-        wav,
-    ]);
-    let numbers: Vec<u64> = made["words"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|w| w["n"].as_u64().unwrap())
-        .collect();
-    assert!(
-        numbers
-            .iter()
-            .enumerate()
-            .all(|(i, n)| *n == (4090 + i as u64) % 4096),
-        "{numbers:?}"
-    );
-    assert_eq!(
-        made["words"].as_array().unwrap().last().unwrap()["sentence"],
-        3
-    );
+    let made =
+        tool(&["talk", "--sentences", "4", "--words-per-sentence", "6", "--seed", "9", "--first-word", "4090", wav]);
+    let numbers: Vec<u64> = made["words"].as_array().unwrap().iter().map(|w| w["n"].as_u64().unwrap()).collect();
+    assert!(numbers.iter().enumerate().all(|(i, n)| *n == (4090 + i as u64) % 4096), "{numbers:?}");
+    assert_eq!(made["words"].as_array().unwrap().last().unwrap()["sentence"], 3);
     assert_eq!(text(&tool(&["ear", wav])), text(&made));
     assert_eq!(run(&["ear", "/nonexistent"]).status.code(), Some(2));
 }

@@ -13,11 +13,7 @@ pub fn package() -> &'static Path {
 pub fn library() -> PathBuf {
     let program = std::env::current_exe().expect("this program's path");
     let library = program.with_file_name("libmgw.so");
-    assert!(
-        library.is_file(),
-        "{} is missing: the cdylib was not built",
-        library.display()
-    );
+    assert!(library.is_file(), "{} is missing: the cdylib was not built", library.display());
     library
 }
 
@@ -44,23 +40,14 @@ pub fn run(command: &mut Command) -> Output {
 /// As [`run`], and it must succeed. Returns what it wrote.
 pub fn succeed(command: &mut Command) -> String {
     let output = run(command);
-    assert!(
-        output.status.success(),
-        "{}: {}\n{}",
-        named(command),
-        output.status,
-        told(&output)
-    );
+    assert!(output.status.success(), "{}: {}\n{}", named(command), output.status, told(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// A command as messages show it: without the environment, which is nobody's business.
 pub fn named(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// Both streams of a program, for messages.

@@ -22,11 +22,7 @@ pub struct App {
 
 impl App {
     /// `keys` maps a service (`deepgram`, `deepl`, `elevenlabs`) to the keys it accepts; a service without an entry accepts any.
-    pub fn new(
-        engine: Arc<dyn Engine>,
-        scenario: Scenario,
-        keys: HashMap<String, Vec<String>>,
-    ) -> App {
+    pub fn new(engine: Arc<dyn Engine>, scenario: Scenario, keys: HashMap<String, Vec<String>>) -> App {
         App {
             stats: Stats::new(engine.name()),
             engine,
@@ -39,31 +35,18 @@ impl App {
 
     /// The scenario in force.
     pub fn scenario(&self) -> Arc<Scenario> {
-        self.scenario
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.scenario.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts another scenario in force; faults count from 1 again.
     pub fn set_scenario(&self, scenario: Scenario) {
-        self.counted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-        *self
-            .scenario
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(scenario);
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.scenario.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(scenario);
     }
 
     /// Whether a service accepts a key.
     pub fn key_is_good(&self, service: &str, key: &str) -> bool {
-        !key.is_empty()
-            && self
-                .keys
-                .get(service)
-                .is_none_or(|keys| keys.iter().any(|k| k == key))
+        !key.is_empty() && self.keys.get(service).is_none_or(|keys| keys.iter().any(|k| k == key))
     }
 
     /// Runs `f` with the seeded generator.
@@ -93,9 +76,7 @@ impl App {
             *n += 1;
             *n
         };
-        let fits = |f: &&Fault| {
-            f.stage == stage && f.on == on && hit >= f.at && (f.count == 0 || hit - f.at < f.count)
-        };
+        let fits = |f: &&Fault| f.stage == stage && f.on == on && hit >= f.at && (f.count == 0 || hit - f.at < f.count);
         let fault = self.scenario().fault.iter().find(fits).cloned()?;
         self.stats.with(|n| n.fired(&fault, hit));
         Some(fault)

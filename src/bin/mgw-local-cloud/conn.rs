@@ -61,11 +61,7 @@ impl ConnCtl {
                 self.changed.notified().await;
                 continue;
             }
-            let idle = self
-                .last
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .elapsed();
+            let idle = self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
             if idle >= keep {
                 return;
             }
@@ -99,18 +95,12 @@ pub struct Io {
 impl Io {
     /// Over plain TCP.
     pub fn plain(stream: TcpStream, ctl: Arc<ConnCtl>) -> Io {
-        Io {
-            stream: Stream::Plain(stream),
-            ctl,
-        }
+        Io { stream: Stream::Plain(stream), ctl }
     }
 
     /// Over TLS.
     pub fn tls(stream: TlsStream<TcpStream>, ctl: Arc<ConnCtl>) -> Io {
-        Io {
-            stream: Stream::Tls(Box::new(stream)),
-            ctl,
-        }
+        Io { stream: Stream::Tls(Box::new(stream)), ctl }
     }
 }
 
@@ -128,11 +118,7 @@ impl Drop for Io {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Stream::Tls(s) => Pin::new(s).poll_read(cx, buf),
@@ -141,11 +127,7 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Plain(s) => Pin::new(s).poll_write(cx, buf),
             Stream::Tls(s) => Pin::new(s).poll_write(cx, buf),

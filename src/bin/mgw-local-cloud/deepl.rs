@@ -19,22 +19,13 @@ const MAX_BODY: usize = 128 * 1024;
 const MAX_TEXTS: usize = 50;
 
 const SOURCES: &[&str] = &[
-    "AR", "BG", "CS", "DA", "DE", "EL", "EN", "ES", "ET", "FI", "FR", "HE", "HI", "HU", "ID", "IT",
-    "JA", "KO", "LT", "LV", "NB", "NL", "PL", "PT", "RO", "RU", "SK", "SL", "SV", "TH", "TR", "UK",
-    "VI", "ZH",
+    "AR", "BG", "CS", "DA", "DE", "EL", "EN", "ES", "ET", "FI", "FR", "HE", "HI", "HU", "ID", "IT", "JA", "KO", "LT",
+    "LV", "NB", "NL", "PL", "PT", "RO", "RU", "SK", "SL", "SV", "TH", "TR", "UK", "VI", "ZH",
 ];
-const TARGET_VARIANTS: &[&str] = &[
-    "EN-US", "EN-GB", "PT-BR", "PT-PT", "ES-419", "ZH-HANS", "ZH-HANT",
-];
-const FORMAL: &[&str] = &[
-    "DE", "FR", "IT", "ES", "ES-419", "NL", "PL", "PT-BR", "PT-PT", "JA", "RU",
-];
+const TARGET_VARIANTS: &[&str] = &["EN-US", "EN-GB", "PT-BR", "PT-PT", "ES-419", "ZH-HANS", "ZH-HANT"];
+const FORMAL: &[&str] = &["DE", "FR", "IT", "ES", "ES-419", "NL", "PL", "PT-BR", "PT-PT", "JA", "RU"];
 const FORMALITIES: &[&str] = &["default", "more", "less", "prefer_more", "prefer_less"];
-const MODELS: &[&str] = &[
-    "latency_optimized",
-    "quality_optimized",
-    "prefer_quality_optimized",
-];
+const MODELS: &[&str] = &["latency_optimized", "quality_optimized", "prefer_quality_optimized"];
 const FIELDS: &[&str] = &[
     "text",
     "target_lang",
@@ -81,10 +72,7 @@ pub async fn translate(
     let answered = match gate(&app, &parts.headers, &parts.uri) {
         Err(refusal) => Err(refusal),
         Ok(()) => match axum::body::to_bytes(body, MAX_BODY).await {
-            Err(_) => Err((
-                StatusCode::PAYLOAD_TOO_LARGE,
-                Some("Request Entity Too Large".to_owned()),
-            )),
+            Err(_) => Err((StatusCode::PAYLOAD_TOO_LARGE, Some("Request Entity Too Large".to_owned()))),
             Ok(bytes) => match Ask::parse(&parts.headers, &bytes, &app) {
                 Err(refusal) => Err(refusal),
                 Ok(ask) => answer(&app, ask).await,
@@ -106,9 +94,7 @@ pub async fn translate(
 pub async fn usage(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) -> Response {
     let response = match gate(&app, &headers, &uri) {
         Ok(()) => {
-            let used = app
-                .stats
-                .with(|n| n.characters.get(&Stage::Mt).copied().unwrap_or(0));
+            let used = app.stats.with(|n| n.characters.get(&Stage::Mt).copied().unwrap_or(0));
             json_reply(
                 StatusCode::OK,
                 &json!({"character_count": used, "character_limit": app.scenario().deepl.character_limit}),
@@ -120,12 +106,7 @@ pub async fn usage(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) ->
 }
 
 fn json_reply(status: StatusCode, value: &Value) -> Response {
-    (
-        status,
-        [(header::CONTENT_TYPE, "application/json")],
-        value.to_string(),
-    )
-        .into_response()
+    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
 fn traced(app: &App, mut response: Response) -> Response {
@@ -137,11 +118,7 @@ fn traced(app: &App, mut response: Response) -> Response {
 
 fn refuse(app: &App, (status, text): Refusal) -> Response {
     if status.as_u16() < 429 {
-        app.stats.violation(format!(
-            "deepl: {} {}",
-            status.as_u16(),
-            text.as_deref().unwrap_or("no valid key")
-        ));
+        app.stats.violation(format!("deepl: {} {}", status.as_u16(), text.as_deref().unwrap_or("no valid key")));
     }
     match text {
         Some(text) => json_reply(status, &json!({"message": text})),
@@ -158,9 +135,7 @@ fn gate(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.strip_prefix("DeepL-Auth-Key "));
     // The key as a query parameter was removed in January 2026.
-    let old = uri
-        .query()
-        .is_some_and(|q| q.split('&').any(|p| p.starts_with("auth_key=")));
+    let old = uri.query().is_some_and(|q| q.split('&').any(|p| p.starts_with("auth_key=")));
     if old || !key.is_some_and(|key| app.key_is_good("deepl", key)) {
         return Err((StatusCode::FORBIDDEN, None));
     }
@@ -179,10 +154,7 @@ struct Ask {
 
 impl Ask {
     fn parse(headers: &HeaderMap, body: &[u8], app: &App) -> Result<Ask, Refusal> {
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let fields = match kind.split(';').next().unwrap_or_default().trim() {
             "application/json" => match serde_json::from_slice(body) {
                 Ok(Value::Object(map)) => map.into_iter().collect(),
@@ -190,21 +162,14 @@ impl Ask {
             },
             "application/x-www-form-urlencoded" => form(body),
             _ => {
-                return Err((
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    Some("Unsupported Media Type".to_owned()),
-                ));
+                return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, Some("Unsupported Media Type".to_owned())));
             }
         };
-        for name in fields
-            .keys()
-            .filter(|name| !FIELDS.contains(&name.as_str()))
-        {
+        for name in fields.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
             if name == "auth_key" {
                 return Err((StatusCode::FORBIDDEN, None));
             }
-            app.stats
-                .violation(format!("deepl: unknown field {name:.40}"));
+            app.stats.violation(format!("deepl: unknown field {name:.40}"));
         }
         Ask::check(&fields)
     }
@@ -213,9 +178,7 @@ impl Ask {
         let text = |name: &str| match fields.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(s)) => Ok(Some(s.clone())),
-            Some(_) => Err(bad(format!(
-                "Bad request. Reason: '{name}' must be a string."
-            ))),
+            Some(_) => Err(bad(format!("Bad request. Reason: '{name}' must be a string."))),
         };
         let flag = |name: &str| match fields.get(name) {
             None => Ok(false),
@@ -224,18 +187,14 @@ impl Ask {
             Some(_) => Err(bad(format!("Value for '{name}' not supported."))),
         };
         let one_of = |name: &str, values: &[&str]| match text(name)? {
-            Some(v) if !values.contains(&v.as_str()) => {
-                Err(bad(format!("Value for '{name}' not supported.")))
-            }
+            Some(v) if !values.contains(&v.as_str()) => Err(bad(format!("Value for '{name}' not supported."))),
             value => Ok(value),
         };
         let texts = match fields.get("text") {
             Some(Value::Array(items)) => items
                 .iter()
                 .map(|v| {
-                    v.as_str()
-                        .map(str::to_owned)
-                        .ok_or_else(|| bad("Bad request. Reason: 'text' must hold strings."))
+                    v.as_str().map(str::to_owned).ok_or_else(|| bad("Bad request. Reason: 'text' must hold strings."))
                 })
                 .collect::<Result<Vec<_>, _>>()?,
             Some(_) => return Err(bad("Bad request. Reason: 'text' must be an array.")),
@@ -255,16 +214,11 @@ impl Ask {
             return Err(bad("Value for 'target_lang' not supported."));
         }
         let source = text("source_lang")?.map(|s| s.to_ascii_uppercase());
-        if source
-            .as_ref()
-            .is_some_and(|s| !SOURCES.contains(&s.as_str()))
-        {
+        if source.as_ref().is_some_and(|s| !SOURCES.contains(&s.as_str())) {
             return Err(bad("Value for 'source_lang' not supported."));
         }
         let formality = one_of("formality", FORMALITIES)?;
-        if matches!(formality.as_deref(), Some("more" | "less"))
-            && !FORMAL.contains(&target.as_str())
-        {
+        if matches!(formality.as_deref(), Some("more" | "less")) && !FORMAL.contains(&target.as_str()) {
             return Err(bad("'formality' is not supported for given 'target_lang'."));
         }
         one_of("split_sentences", &["0", "1", "nonewlines"])?;
@@ -272,9 +226,7 @@ impl Ask {
         flag("preserve_formatting")?;
         let glossary = fields.contains_key("glossary_id");
         if (glossary || fields.contains_key("glossary_ids")) && source.is_none() {
-            return Err(bad(
-                "Use of a glossary requires the source_lang parameter to be specified.",
-            ));
+            return Err(bad("Use of a glossary requires the source_lang parameter to be specified."));
         }
         Ok(Ask {
             texts,
@@ -316,31 +268,20 @@ async fn answer(app: &Arc<App>, ask: Ask) -> Result<Value, Refusal> {
     });
     if !fits {
         let status = StatusCode::from_u16(456).unwrap_or(StatusCode::FORBIDDEN);
-        return Err((
-            status,
-            Some("Quota for this billing period has been exceeded.".to_owned()),
-        ));
+        return Err((status, Some("Quota for this billing period has been exceeded.".to_owned())));
     }
     let worker = app.clone();
     let work = tokio::task::spawn_blocking(move || {
         let mut translations = Vec::new();
         for text in &ask.texts {
-            let (source, translated) = worker.engine.translate(
-                text,
-                ask.source.as_deref(),
-                &ask.target,
-                ask.context.as_deref(),
-            )?;
+            let (source, translated) =
+                worker.engine.translate(text, ask.source.as_deref(), &ask.target, ask.context.as_deref())?;
             let mut item = json!({"detected_source_language": source.to_ascii_uppercase(), "text": translated});
             if ask.billed {
                 item["billed_characters"] = json!(text.chars().count());
             }
             if let Some(model) = &ask.model {
-                let used = if model == "latency_optimized" {
-                    model
-                } else {
-                    "quality_optimized"
-                };
+                let used = if model == "latency_optimized" { model } else { "quality_optimized" };
                 item["model_type_used"] = json!(used);
             }
             translations.push(item);
@@ -360,21 +301,16 @@ async fn answer(app: &Arc<App>, ask: Ask) -> Result<Value, Refusal> {
         Ok(Err(e)) => {
             let e: crate::engine::EngineError = e;
             Err(match e.kind {
-                EngineErrorKind::UnsupportedLanguage => bad(format!(
-                    "Value for 'target_lang' not supported: {}",
-                    e.message
-                )),
+                EngineErrorKind::UnsupportedLanguage => {
+                    bad(format!("Value for 'target_lang' not supported: {}", e.message))
+                }
                 EngineErrorKind::BadInput => bad(e.message),
-                EngineErrorKind::TooManyStreams => (
-                    StatusCode::TOO_MANY_REQUESTS,
-                    Some("Too many requests".to_owned()),
-                ),
+                EngineErrorKind::TooManyStreams => {
+                    (StatusCode::TOO_MANY_REQUESTS, Some("Too many requests".to_owned()))
+                }
                 EngineErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(e.message)),
             })
         }
-        Err(_) => Err((
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Some("Internal error".to_owned()),
-        )),
+        Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, Some("Internal error".to_owned()))),
     }
 }

@@ -49,10 +49,7 @@ pub struct EngineError {
 impl EngineError {
     /// An error of `kind`.
     pub fn new(kind: EngineErrorKind, message: impl Into<String>) -> EngineError {
-        EngineError {
-            kind,
-            message: message.into(),
-        }
+        EngineError { kind, message: message.into() }
     }
 }
 
@@ -61,11 +58,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Name for the stats.
     fn name(&self) -> &'static str;
     /// Opens a recognition stream; `language` is a BCP-47 tag or `multi`.
-    fn recognizer(
-        &self,
-        language: &str,
-        sample_rate: u32,
-    ) -> Result<Box<dyn Recognizer>, EngineError>;
+    fn recognizer(&self, language: &str, sample_rate: u32) -> Result<Box<dyn Recognizer>, EngineError>;
     /// Translates; returns the (detected) source language and the text. Blocking; called from `spawn_blocking`.
     fn translate(
         &self,

@@ -21,8 +21,7 @@ pub async fn on_request(
     stage: Stage,
     websocket: bool,
 ) -> Result<Option<Fault>, Response> {
-    app.stats
-        .with(|n| *n.requests.entry(stage).or_default() += 1);
+    app.stats.with(|n| *n.requests.entry(stage).or_default() += 1);
     let Some(fault) = app.fault(stage, On::Request) else {
         return Ok(None);
     };
@@ -56,38 +55,23 @@ pub async fn on_request(
             tokio::time::sleep(stall(&fault)).await;
             Ok(None)
         }
-        FaultKind::Status | FaultKind::ErrorMessage => Err(reply(
-            fault.code.unwrap_or(503),
-            fault.text.unwrap_or_default(),
-        )),
-        FaultKind::Garbage => Err(reply(
-            200,
-            "<html>\u{0}\u{1}this is not what you asked for".to_owned(),
-        )),
+        FaultKind::Status | FaultKind::ErrorMessage => {
+            Err(reply(fault.code.unwrap_or(503), fault.text.unwrap_or_default()))
+        }
+        FaultKind::Garbage => Err(reply(200, "<html>\u{0}\u{1}this is not what you asked for".to_owned())),
     }
 }
 
 fn stall(fault: &Fault) -> Duration {
-    if fault.ms == 0 {
-        FOREVER
-    } else {
-        Duration::from_millis(fault.ms)
-    }
+    if fault.ms == 0 { FOREVER } else { Duration::from_millis(fault.ms) }
 }
 
 fn reply(status: u16, text: String) -> Response {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let kind = if text.starts_with(['{', '[']) {
-        "application/json"
-    } else {
-        "text/plain"
-    };
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let kind = if text.starts_with(['{', '[']) { "application/json" } else { "text/plain" };
     if !text.is_empty() {
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     }
     *response.body_mut() = Body::from(text);
     response
@@ -101,12 +85,7 @@ pub async fn on_socket(ws: &mut WebSocket, ctl: &ConnCtl, fault: &Fault) -> bool
             false
         }
         FaultKind::Close | FaultKind::Status => {
-            close(
-                ws,
-                fault.code.unwrap_or(1011),
-                fault.text.as_deref().unwrap_or_default(),
-            )
-            .await;
+            close(ws, fault.code.unwrap_or(1011), fault.text.as_deref().unwrap_or_default()).await;
             false
         }
         FaultKind::Stall => {
@@ -115,10 +94,7 @@ pub async fn on_socket(ws: &mut WebSocket, ctl: &ConnCtl, fault: &Fault) -> bool
         }
         FaultKind::Garbage => ws.send(Message::text("\u{1}{not json")).await.is_ok(),
         FaultKind::ErrorMessage => {
-            let sent = ws
-                .send(Message::text(fault.text.clone().unwrap_or_default()))
-                .await
-                .is_ok();
+            let sent = ws.send(Message::text(fault.text.clone().unwrap_or_default())).await.is_ok();
             match fault.code {
                 Some(code) => {
                     close(ws, code, "").await;
@@ -137,10 +113,7 @@ pub async fn close(ws: &mut WebSocket, code: u16, reason: &str) {
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
-    let frame = CloseFrame {
-        code,
-        reason: reason[..end].into(),
-    };
+    let frame = CloseFrame { code, reason: reason[..end].into() };
     if ws.send(Message::Close(Some(frame))).await.is_ok() {
         let drain = async { while let Some(Ok(_)) = ws.recv().await {} };
         let _ = tokio::time::timeout(Duration::from_secs(2), drain).await;
@@ -163,8 +136,6 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0
-            .stats
-            .with(|n| *n.open.entry(self.1).or_default() -= 1);
+        self.0.stats.with(|n| *n.open.entry(self.1).or_default() -= 1);
     }
 }

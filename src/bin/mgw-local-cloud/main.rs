@@ -93,12 +93,10 @@ struct Serve {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Some(Command::Talk(ask)) => tools::talk(&ask)
-            .map(|v| print_line(&v.to_string()))
-            .map_err(|e| e.to_string()),
-        Some(Command::Ear { input }) => tools::ear(&input)
-            .map(|v| print_line(&v.to_string()))
-            .map_err(|e| e.to_string()),
+        Some(Command::Talk(ask)) => tools::talk(&ask).map(|v| print_line(&v.to_string())).map_err(|e| e.to_string()),
+        Some(Command::Ear { input }) => {
+            tools::ear(&input).map(|v| print_line(&v.to_string())).map_err(|e| e.to_string())
+        }
         Some(Command::Serve(ask)) => run(&ask),
         None => run(&cli.serve),
     };
@@ -124,8 +122,7 @@ fn run(ask: &Serve) -> Result<(), String> {
     let scenario = match &ask.scenario {
         None => Scenario::default(),
         Some(path) => {
-            let text =
-                std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
             Scenario::parse(&text).map_err(|e| format!("{}: {e}", path.display()))?
         }
     };
@@ -133,25 +130,17 @@ fn run(ask: &Serve) -> Result<(), String> {
     for pair in &ask.api_key {
         match pair.split_once('=') {
             Some((service @ ("deepgram" | "deepl" | "elevenlabs"), key)) if !key.is_empty() => {
-                keys.entry(service.to_owned())
-                    .or_default()
-                    .push(key.to_owned());
+                keys.entry(service.to_owned()).or_default().push(key.to_owned());
             }
             _ => return Err("--api-key: want deepgram=KEY, deepl=KEY or elevenlabs=KEY".to_owned()),
         }
     }
     let engine: Arc<dyn Engine> = match ask.engine {
-        EngineName::Coded => Arc::new(coded::CodedEngine::new(
-            scenario.seed,
-            scenario.stt.revision_rate,
-        )),
+        EngineName::Coded => Arc::new(coded::CodedEngine::new(scenario.seed, scenario.stt.revision_rate)),
         EngineName::Offline => return Err("--engine offline is not part of this build".to_owned()),
     };
     let app = Arc::new(App::new(engine, scenario, keys));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;
     let result = runtime.block_on(serve(ask, app));
     // Blocking work of an engine must not hold up the end.
     runtime.shutdown_background();
@@ -170,9 +159,7 @@ async fn serve(ask: &Serve, app: Arc<App>) -> Result<(), String> {
     } else {
         (None, "")
     };
-    let listener = TcpListener::bind(ask.listen)
-        .await
-        .map_err(|e| format!("cannot listen on {}: {e}", ask.listen))?;
+    let listener = TcpListener::bind(ask.listen).await.map_err(|e| format!("cannot listen on {}: {e}", ask.listen))?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     print_line(&format!("mgw-local-cloud listening on {address}{suffix}"));
     let parent = parent_gone(ask.exit_with_parent);

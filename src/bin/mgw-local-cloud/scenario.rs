@@ -45,9 +45,8 @@ impl Latency {
             Latency::Fixed(ms) => (0.0..=600_000.0).contains(&ms),
             Latency::Spread(s) => s.median > 0.0 && s.p95 >= s.median && s.p95 <= 600_000.0,
         };
-        good.then_some(()).ok_or_else(|| {
-            format!("{key}: want milliseconds from 0 to 600000, or median > 0 and p95 >= median")
-        })
+        good.then_some(())
+            .ok_or_else(|| format!("{key}: want milliseconds from 0 to 600000, or median > 0 and p95 >= median"))
     }
 }
 
@@ -126,9 +125,7 @@ pub struct Mt {
 
 impl Default for Mt {
     fn default() -> Mt {
-        Mt {
-            latency_ms: Latency::Fixed(100.0),
-        }
+        Mt { latency_ms: Latency::Fixed(100.0) }
     }
 }
 
@@ -190,11 +187,7 @@ pub struct Deepgram {
 
 impl Default for Deepgram {
     fn default() -> Deepgram {
-        Deepgram {
-            idle_timeout_ms: 10_000,
-            rate_window_ms: 5000,
-            rate_limit: 1.25,
-        }
+        Deepgram { idle_timeout_ms: 10_000, rate_window_ms: 5000, rate_limit: 1.25 }
     }
 }
 
@@ -210,10 +203,7 @@ pub struct DeepL {
 
 impl Default for DeepL {
     fn default() -> DeepL {
-        DeepL {
-            keep_alive_ms: 60_000,
-            character_limit: 1_000_000_000,
-        }
+        DeepL { keep_alive_ms: 60_000, character_limit: 1_000_000_000 }
     }
 }
 
@@ -230,9 +220,7 @@ pub enum Stage {
 }
 
 /// What a fault's `at` counts.
-#[derive(
-    Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize,
-)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum On {
     /// HTTP requests and websocket handshakes of the stage (`connection` means the same).
@@ -309,35 +297,20 @@ impl Scenario {
         self.tts.first_audio_ms.check("tts.first_audio_ms")?;
         let rate = |r: f64| (0.0..=1.0).contains(&r);
         let rules = [
-            (
-                self.stt.interim_interval_ms >= 20,
-                "stt.interim_interval_ms: at least 20",
-            ),
+            (self.stt.interim_interval_ms >= 20, "stt.interim_interval_ms: at least 20"),
             (rate(self.stt.revision_rate), "stt.revision_rate: 0 to 1"),
             (
-                self.stt.cut_after_ms.0 >= 100
-                    && self.stt.cut_after_ms.0 <= self.stt.cut_after_ms.1,
+                self.stt.cut_after_ms.0 >= 100 && self.stt.cut_after_ms.0 <= self.stt.cut_after_ms.1,
                 "stt.cut_after_ms: [min, max], at least 100",
             ),
+            (self.tts.speed > 0.0 && self.tts.speed <= 1e6, "tts.speed: above 0"),
             (
-                self.tts.speed > 0.0 && self.tts.speed <= 1e6,
-                "tts.speed: above 0",
-            ),
-            (
-                self.tts.chunk_ms.0 >= 1
-                    && self.tts.chunk_ms.0 <= self.tts.chunk_ms.1
-                    && self.tts.chunk_ms.1 <= 10_000,
+                self.tts.chunk_ms.0 >= 1 && self.tts.chunk_ms.0 <= self.tts.chunk_ms.1 && self.tts.chunk_ms.1 <= 10_000,
                 "tts.chunk_ms: [min, max], 1 to 10000",
             ),
             (rate(self.tts.odd_chunk_rate), "tts.odd_chunk_rate: 0 to 1"),
-            (
-                self.deepgram.idle_timeout_ms > 0 && self.deepgram.rate_window_ms > 0,
-                "deepgram: times above 0",
-            ),
-            (
-                self.deepgram.rate_limit >= 1.0,
-                "deepgram.rate_limit: at least 1",
-            ),
+            (self.deepgram.idle_timeout_ms > 0 && self.deepgram.rate_window_ms > 0, "deepgram: times above 0"),
+            (self.deepgram.rate_limit >= 1.0, "deepgram.rate_limit: at least 1"),
             (self.deepl.keep_alive_ms > 0, "deepl.keep_alive_ms: above 0"),
         ];
         if let Some((_, text)) = rules.iter().find(|(good, _)| !good) {
@@ -351,8 +324,7 @@ impl Scenario {
                 None => true,
                 Some(code) if status => (200..=599).contains(&code),
                 Some(code) => {
-                    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-                        || fault.kind == FaultKind::ErrorMessage
+                    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) || fault.kind == FaultKind::ErrorMessage
                 }
             };
             let here = match fault.on {
@@ -361,10 +333,7 @@ impl Scenario {
                 On::Generation => fault.stage == Stage::Tts && fault.kind != FaultKind::Status,
             };
             if !good || !here {
-                return Err(format!(
-                    "fault {}: bad at, code, or on for this stage and kind",
-                    i + 1
-                ));
+                return Err(format!("fault {}: bad at, code, or on for this stage and kind", i + 1));
             }
         }
         Ok(())
@@ -381,22 +350,10 @@ mod tests {
         assert!(Scenario::parse("").is_ok());
         for (text, hint) in [
             ("[stt]\nintrim_interval_ms = 3", "intrim"),
-            (
-                "[mt]\nlatency_ms = { median = 5, p95 = 2 }",
-                "mt.latency_ms",
-            ),
-            (
-                "[[fault]]\nstage = \"mt\"\nat = 0\nkind = \"reset\"",
-                "fault 1",
-            ),
-            (
-                "[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"explode\"",
-                "explode",
-            ),
-            (
-                "[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"status\"\ncode = 99",
-                "fault 1",
-            ),
+            ("[mt]\nlatency_ms = { median = 5, p95 = 2 }", "mt.latency_ms"),
+            ("[[fault]]\nstage = \"mt\"\nat = 0\nkind = \"reset\"", "fault 1"),
+            ("[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"explode\"", "explode"),
+            ("[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"status\"\ncode = 99", "fault 1"),
             ("[tts]\nspeed = 0.0", "tts.speed"),
         ] {
             let error = Scenario::parse(text).unwrap_err();
@@ -410,19 +367,9 @@ mod tests {
     #[test]
     fn log_normal_has_the_asked_quantiles() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let latency = Latency::Spread(Spread {
-            median: 120.0,
-            p95: 300.0,
-        });
-        let mut ms: Vec<f64> = (0..20_000)
-            .map(|_| latency.draw(&mut rng).as_secs_f64() * 1000.0)
-            .collect();
+        let latency = Latency::Spread(Spread { median: 120.0, p95: 300.0 });
+        let mut ms: Vec<f64> = (0..20_000).map(|_| latency.draw(&mut rng).as_secs_f64() * 1000.0).collect();
         ms.sort_by(f64::total_cmp);
-        assert!(
-            (ms[10_000] - 120.0).abs() < 5.0 && (ms[19_000] - 300.0).abs() < 20.0,
-            "{} {}",
-            ms[10_000],
-            ms[19_000]
-        );
+        assert!((ms[10_000] - 120.0).abs() < 5.0 && (ms[19_000] - 300.0).abs() < 20.0, "{} {}", ms[10_000], ms[19_000]);
     }
 }

@@ -24,18 +24,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/listen", get(deepgram::listen))
         .route("/v2/translate", post(deepl::translate))
         .route("/v2/usage", get(deepl::usage).post(deepl::usage))
-        .route(
-            "/v1/text-to-speech/{voice}/stream",
-            post(elevenlabs::stream),
-        )
-        .route(
-            "/v1/text-to-speech/{voice}/stream-input",
-            get(elevenlabs::single),
-        )
-        .route(
-            "/v1/text-to-speech/{voice}/multi-stream-input",
-            get(elevenlabs::multi),
-        )
+        .route("/v1/text-to-speech/{voice}/stream", post(elevenlabs::stream))
+        .route("/v1/text-to-speech/{voice}/stream-input", get(elevenlabs::single))
+        .route("/v1/text-to-speech/{voice}/multi-stream-input", get(elevenlabs::multi))
         .route("/__stats", get(stats).delete(reset_stats))
         .route("/__scenario", get(show_scenario).put(set_scenario))
         .fallback(unknown_path)
@@ -71,12 +62,7 @@ async fn unknown_path(State(app): State<Arc<App>>, uri: axum::http::Uri) -> Stat
 }
 
 /// Serves until `stop` is ready.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    app: Arc<App>,
-    stop: impl Future<Output = ()>,
-) {
+pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App>, stop: impl Future<Output = ()>) {
     let router = router(app.clone());
     tokio::pin!(stop);
     loop {
@@ -102,9 +88,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router)
     let io = match tls {
         None => Io::plain(stream, ctl.clone()),
         Some(acceptor) => {
-            let Ok(Ok(stream)) =
-                tokio::time::timeout(Duration::from_secs(10), acceptor.accept(stream)).await
-            else {
+            let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(10), acceptor.accept(stream)).await else {
                 return;
             };
             Io::tls(stream, ctl.clone())
@@ -113,10 +97,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router)
     let service = TowerToHyperService::new(router.layer(Extension(ctl.clone())));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(16 * 1024);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(16 * 1024);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
     tokio::pin!(serving);
     tokio::select! {

@@ -78,16 +78,12 @@ pub struct Stats(Mutex<Numbers>);
 impl Stats {
     /// All zero.
     pub fn new(engine: &'static str) -> Stats {
-        Stats(Mutex::new(Numbers {
-            engine,
-            ..Numbers::default()
-        }))
+        Stats(Mutex::new(Numbers { engine, ..Numbers::default() }))
     }
 
     /// Access; short use only.
     pub fn with<T>(&self, f: impl FnOnce(&mut Numbers) -> T) -> T {
-        let mut numbers: MutexGuard<'_, Numbers> =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers: MutexGuard<'_, Numbers> = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         f(&mut numbers)
     }
 
@@ -127,10 +123,7 @@ impl Numbers {
     pub fn fired(&mut self, fault: &Fault, hit: u64) {
         self.faults_total += 1;
         if self.faults.len() < KEPT {
-            self.faults.push(Fired {
-                fault: fault.clone(),
-                hit,
-            });
+            self.faults.push(Fired { fault: fault.clone(), hit });
         }
     }
 }

@@ -9,9 +9,7 @@ pub fn make() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error>> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    authority
-        .distinguished_name
-        .push(DnType::CommonName, "mgw-local-cloud test authority");
+    authority.distinguished_name.push(DnType::CommonName, "mgw-local-cloud test authority");
     let authority_key = KeyPair::generate()?;
     let ca_pem = authority.self_signed(&authority_key)?.pem();
     let issuer = Issuer::new(authority, authority_key);
@@ -19,9 +17,7 @@ pub fn make() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error>> {
     let key = KeyPair::generate()?;
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut server = CertificateParams::new(names)?;
-    server
-        .distinguished_name
-        .push(DnType::CommonName, "mgw-local-cloud");
+    server.distinguished_name.push(DnType::CommonName, "mgw-local-cloud");
     let certificate = server.signed_by(&key, &issuer)?;
     let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der())?;
 

@@ -84,35 +84,23 @@ pub fn talk(ask: &Talk) -> Result<Value, Box<dyn Error>> {
 }
 
 fn sentences(ask: &Talk) -> Result<Vec<Vec<Token>>, String> {
-    let token = |n: u16| {
-        Token::new(&ask.language, n)
-            .ok_or_else(|| format!("no word {n} in language {}", ask.language))
-    };
+    let token =
+        |n: u16| Token::new(&ask.language, n).ok_or_else(|| format!("no word {n} in language {}", ask.language));
     if let Some(words) = &ask.words {
         let read = |word: &str| match word.parse() {
             Ok(n) => token(n),
-            Err(_) => Token::parse(word)
-                .ok_or_else(|| format!("{word} is neither a number nor a coded word")),
+            Err(_) => Token::parse(word).ok_or_else(|| format!("{word} is neither a number nor a coded word")),
         };
-        return words
-            .split('|')
-            .map(|s| s.split_whitespace().map(read).collect())
-            .collect();
+        return words.split('|').map(|s| s.split_whitespace().map(read).collect()).collect();
     }
     let mut next = ask.first_word;
     let mut state = ask.seed.unwrap_or(0).wrapping_add(0x9E37_79B9_7F4A_7C15);
     (0..ask.sentences.unwrap_or(1))
         .map(|_| {
             // A linear congruential step (Knuth's MMIX constants) is chance enough for sentence lengths.
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let most = ask.words_per_sentence.max(1);
-            let length = if ask.seed.is_some() {
-                1 + (state >> 33) as usize % most
-            } else {
-                most
-            };
+            let length = if ask.seed.is_some() { 1 + (state >> 33) as usize % most } else { most };
             (0..length)
                 .map(|_| {
                     let word = token(next % WORDS);
@@ -133,10 +121,7 @@ pub fn ear(path: &Path) -> Result<Value, Box<dyn Error>> {
     }
     // Of several channels the first is heard.
     let all: Vec<i16> = file.samples::<i16>().collect::<Result<_, _>>()?;
-    let pcm: Vec<i16> = all
-        .into_iter()
-        .step_by(usize::from(spec.channels.max(1)))
-        .collect();
+    let pcm: Vec<i16> = all.into_iter().step_by(usize::from(spec.channels.max(1))).collect();
     let mut decoder = Decoder::new(spec.sample_rate);
     let mut heard = decoder.feed(&pcm);
     heard.extend(decoder.finish());
@@ -150,16 +135,11 @@ pub fn ear(path: &Path) -> Result<Value, Box<dyn Error>> {
                 last = Some(end);
                 words.push(json!({"n": token.n, "lang": token.language(), "text": token.text(), "start": millis(start), "end": millis(end)}));
             }
-            Heard::Damaged { start, end } => {
-                damaged.push(json!({"start": millis(start), "end": millis(end)}))
-            }
+            Heard::Damaged { start, end } => damaged.push(json!({"start": millis(start), "end": millis(end)})),
         }
     }
     let frame = (spec.sample_rate as usize / 100).max(1);
-    let loud = pcm
-        .chunks(frame)
-        .filter(|f| f.iter().any(|s| s.unsigned_abs() > 100))
-        .count();
+    let loud = pcm.chunks(frame).filter(|f| f.iter().any(|s| s.unsigned_abs() > 100)).count();
     Ok(json!({
         "words": words, "damaged": damaged, "speech_s": millis(speech), "loud_s": millis(loud as f64 / 100.0),
         "max_gap": millis(max_gap), "duration_s": millis(pcm.len() as f64 / f64::from(spec.sample_rate)),

@@ -15,9 +15,7 @@ pub(super) fn keys(_: &str) -> Option<String> {
 
 pub(super) fn toml(text: &str) -> Config {
     let mut config = Config::new();
-    config
-        .load_toml(text, Some("mgw.toml"))
-        .expect("valid settings");
+    config.load_toml(text, Some("mgw.toml")).expect("valid settings");
     config
 }
 

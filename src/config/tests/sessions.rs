@@ -18,20 +18,13 @@ fn options_beat_profile_beats_global_beats_default() {
         ("", of_profile, &option[..], 50),
         (all, of_profile, &option[..], 50),
     ] {
-        let config = toml(&format!(
-            "{global}[profile.p]\nlanguage = \"en\"\n{profile}"
-        ));
+        let config = toml(&format!("{global}[profile.p]\nlanguage = \"en\"\n{profile}"));
         let session = config.session("p", &options(option), &keys).expect("valid");
         assert_eq!(session.deepgram.endpointing, Duration::from_millis(wanted));
     }
     let mut config = toml("rate.in = 8000\n[profile.p]\nlanguage = \"en\"");
     config.set("rate.in", "48000").expect("later settings win");
-    assert_eq!(
-        config
-            .session("p", &Config::new(), &keys)
-            .map(|s| s.rate_in),
-        Ok(48000)
-    );
+    assert_eq!(config.session("p", &Config::new(), &keys).map(|s| s.rate_in), Ok(48000));
 }
 
 #[test]
@@ -39,17 +32,14 @@ fn secrets_come_from_the_strongest_place() {
     // Bits: option, profile, env of the profile, global, env.
     for given in 0..32_u8 {
         let has = |bit: u8| given & (1 << bit) != 0;
-        let mut config = toml(
-            "[profile.sip-8888]\nlanguage = \"es\"\ndeepgram.api_key = \"d\"\nelevenlabs.api_key = \"e\"",
-        );
+        let mut config =
+            toml("[profile.sip-8888]\nlanguage = \"es\"\ndeepgram.api_key = \"d\"\nelevenlabs.api_key = \"e\"");
         let mut session = Config::new();
         if has(0) {
             session.set("deepl.api_key", "of-option").expect("valid");
         }
         if has(1) {
-            config
-                .set("profile.sip-8888.deepl.api_key", "of-profile")
-                .expect("valid");
+            config.set("profile.sip-8888.deepl.api_key", "of-profile").expect("valid");
         }
         if has(3) {
             config.set("deepl.api_key", "of-all").expect("valid");
@@ -60,16 +50,8 @@ fn secrets_come_from_the_strongest_place() {
             "DEEPL_API_KEY_SIP_8888" => Some(String::new()),
             _ => None,
         };
-        let wanted = [
-            "of-option",
-            "of-profile",
-            "of-env-of-profile",
-            "of-all",
-            "of-env",
-        ];
-        let wanted = (0..5)
-            .find(|bit| has(*bit))
-            .map(|bit| wanted[usize::from(bit)]);
+        let wanted = ["of-option", "of-profile", "of-env-of-profile", "of-all", "of-env"];
+        let wanted = (0..5).find(|bit| has(*bit)).map(|bit| wanted[usize::from(bit)]);
         let found = config.session("sip-8888", &session, &env);
         match (found, wanted) {
             (Ok(found), Some(wanted)) => {
@@ -77,12 +59,7 @@ fn secrets_come_from_the_strongest_place() {
             }
             (Err(error), None) => {
                 assert_eq!(error.kind, ErrorKind::Missing);
-                assert!(
-                    error
-                        .message
-                        .contains("DEEPL_API_KEY_SIP_8888 or DEEPL_API_KEY"),
-                    "{error}"
-                );
+                assert!(error.message.contains("DEEPL_API_KEY_SIP_8888 or DEEPL_API_KEY"), "{error}");
             }
             (found, wanted) => panic!("{given:05b}: {found:?}, not {wanted:?}"),
         }
@@ -91,18 +68,10 @@ fn secrets_come_from_the_strongest_place() {
 
 #[test]
 fn secrets_are_in_no_output() {
-    let config = toml(&format!(
-        "deepl.api_key = \"{SECRET}\"\n[profile.p]\nlanguage = \"en\""
-    ));
-    let session = config
-        .session("p", &Config::new(), &|_| Some(SECRET.to_owned()))
-        .expect("valid");
+    let config = toml(&format!("deepl.api_key = \"{SECRET}\"\n[profile.p]\nlanguage = \"en\""));
+    let session = config.session("p", &Config::new(), &|_| Some(SECRET.to_owned())).expect("valid");
     assert_eq!(session.deepl.api_key.expose(), SECRET);
-    for shown in [
-        format!("{config:?}"),
-        format!("{config:#?}"),
-        format!("{session:?}"),
-    ] {
+    for shown in [format!("{config:?}"), format!("{config:#?}"), format!("{session:?}")] {
         assert!(shown.contains("***") && !shown.contains(SECRET), "{shown}");
     }
     for text in [
@@ -119,34 +88,16 @@ fn secrets_are_in_no_output() {
         format!("language = \"{SECRET}\""),
         format!("rate.in = \"{SECRET}\""),
     ] {
-        let error = Config::new()
-            .load_toml(&text, Some("mgw.toml"))
-            .expect_err(&text);
-        assert!(
-            !format!("{error} {error:?}").contains(SECRET),
-            "{text}: {error:?}"
-        );
+        let error = Config::new().load_toml(&text, Some("mgw.toml")).expect_err(&text);
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{text}: {error:?}");
     }
-    for text in [
-        format!("{{\"deepl.api_key\": \"{SECRET}"),
-        format!("{{\"deepl\": {{\"api_key\": {SECRET}}}}}"),
-    ] {
+    for text in [format!("{{\"deepl.api_key\": \"{SECRET}"), format!("{{\"deepl\": {{\"api_key\": {SECRET}}}}}")] {
         let error = Config::new().load_json(&text).expect_err(&text);
-        assert!(
-            !format!("{error} {error:?}").contains(SECRET),
-            "{text}: {error:?}"
-        );
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{text}: {error:?}");
     }
     let bare = toml("[profile.p]\nlanguage = \"en\"");
-    let error = bare
-        .session("p", &Config::new(), &|_| Some(format!("{SECRET} x")))
-        .expect_err("white space");
-    assert!(
-        error
-            .message
-            .starts_with("environment variable DEEPGRAM_API_KEY_P has white space"),
-        "{error}"
-    );
+    let error = bare.session("p", &Config::new(), &|_| Some(format!("{SECRET} x"))).expect_err("white space");
+    assert!(error.message.starts_with("environment variable DEEPGRAM_API_KEY_P has white space"), "{error}");
     assert!(!error.to_string().contains(SECRET));
 }
 
@@ -154,34 +105,10 @@ fn secrets_are_in_no_output() {
 fn sessions_that_cannot_work_are_refused() {
     let language = "language = \"en\"";
     for (text, profile, option, kind, wanted) in [
-        (
-            language,
-            "8889",
-            None,
-            ErrorKind::UnknownProfile,
-            "unknown profile \"8889\"; did you mean \"8888\"?",
-        ),
-        (
-            language,
-            "zz",
-            None,
-            ErrorKind::UnknownProfile,
-            "unknown profile \"zz\"; there are 8888",
-        ),
-        (
-            "",
-            "8888",
-            None,
-            ErrorKind::Missing,
-            "language is not given; set \"profile.8888.language\"",
-        ),
-        (
-            "id = \"x\"",
-            "8888",
-            None,
-            ErrorKind::WrongPlace,
-            "mgw.toml:2: id names one session",
-        ),
+        (language, "8889", None, ErrorKind::UnknownProfile, "unknown profile \"8889\"; did you mean \"8888\"?"),
+        (language, "zz", None, ErrorKind::UnknownProfile, "unknown profile \"zz\"; there are 8888"),
+        ("", "8888", None, ErrorKind::Missing, "language is not given; set \"profile.8888.language\""),
+        ("id = \"x\"", "8888", None, ErrorKind::WrongPlace, "mgw.toml:2: id names one session"),
         (
             "language = \"et\"",
             "8888",
@@ -189,27 +116,9 @@ fn sessions_that_cannot_work_are_refused() {
             ErrorKind::Unsupported,
             "hears = \"et\": tts provider elevenlabs cannot speak Estonian",
         ),
-        (
-            language,
-            "8888",
-            Some(("hears", "he")),
-            ErrorKind::Unsupported,
-            "hears = \"he\": tts provider",
-        ),
-        (
-            language,
-            "8888",
-            Some(("max_sessions", "3")),
-            ErrorKind::WrongPlace,
-            "max_sessions is for the whole",
-        ),
-        (
-            language,
-            "8888",
-            Some(("profile.a.language", "en")),
-            ErrorKind::WrongPlace,
-            "\"profile.a\" cannot stand",
-        ),
+        (language, "8888", Some(("hears", "he")), ErrorKind::Unsupported, "hears = \"he\": tts provider"),
+        (language, "8888", Some(("max_sessions", "3")), ErrorKind::WrongPlace, "max_sessions is for the whole"),
+        (language, "8888", Some(("profile.a.language", "en")), ErrorKind::WrongPlace, "\"profile.a\" cannot stand"),
         (
             language,
             "8888",
@@ -227,27 +136,15 @@ fn sessions_that_cannot_work_are_refused() {
     ] {
         let config = toml(&format!("[profile.8888]\n{text}"));
         let option: Vec<_> = option.into_iter().collect();
-        let error = config
-            .session(profile, &options(&option), &keys)
-            .expect_err(wanted);
+        let error = config.session(profile, &options(&option), &keys).expect_err(wanted);
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.to_string().starts_with(wanted), "{error}\n{wanted}");
     }
     // What cannot be heard may still be spoken.
     let config = toml("[profile.p]\nlanguage = \"et\"\nhears = \"en\"");
-    assert_eq!(
-        config
-            .session("p", &Config::new(), &keys)
-            .map(|s| s.language.code()),
-        Ok("et")
-    );
-    let error = Config::new()
-        .session("p", &Config::new(), &no_env)
-        .expect_err("no profiles");
-    assert_eq!(
-        error.to_string(),
-        "unknown profile \"p\"; there are no profiles"
-    );
+    assert_eq!(config.session("p", &Config::new(), &keys).map(|s| s.language.code()), Ok("et"));
+    let error = Config::new().session("p", &Config::new(), &no_env).expect_err("no profiles");
+    assert_eq!(error.to_string(), "unknown profile \"p\"; there are no profiles");
 }
 
 #[test]
@@ -260,30 +157,20 @@ fn urls_follow_region_kind_of_key_and_setting() {
             "https://api.elevenlabs.io/x",
         ),
         (
-            &[
-                ("deepl.api_key", "k:fx"),
-                ("deepgram.region", "eu"),
-                ("elevenlabs.region", "eu"),
-            ][..],
+            &[("deepl.api_key", "k:fx"), ("deepgram.region", "eu"), ("elevenlabs.region", "eu")][..],
             "https://api.eu.deepgram.com/x",
             "https://api-free.deepl.com/x",
             "https://api.eu.residency.elevenlabs.io/x",
         ),
         (
-            &[
-                ("deepl.region", "jp"),
-                ("deepgram.base_url", "ws://127.0.0.1:9/dg"),
-                ("elevenlabs.base_url", ""),
-            ][..],
+            &[("deepl.region", "jp"), ("deepgram.base_url", "ws://127.0.0.1:9/dg"), ("elevenlabs.base_url", "")][..],
             "http://127.0.0.1:9/dg/x",
             "https://api-jp.deepl.com/x",
             "https://api.elevenlabs.io/x",
         ),
     ] {
         let config = toml("elevenlabs.base_url = \"\"\n[profile.p]\nlanguage = \"en\"");
-        let session = config
-            .session("p", &options(settings), &keys)
-            .expect("valid");
+        let session = config.session("p", &options(settings), &keys).expect("valid");
         assert_eq!(session.deepgram.base_url.http("/x"), deepgram);
         assert_eq!(session.deepl.base_url.http("/x"), deepl);
         assert_eq!(session.elevenlabs.base_url.http("/x"), elevenlabs);
@@ -293,23 +180,11 @@ fn urls_follow_region_kind_of_key_and_setting() {
 #[test]
 fn defaults_are_those_of_the_table_and_each_key_is_read() {
     let config = toml("[profile.p]\nlanguage = \"en\"");
-    assert_eq!(
-        config
-            .gateway()
-            .map(|g| (g.max_sessions, g.media_threads, g.net_threads)),
-        Ok((1024, 0, 2))
-    );
+    assert_eq!(config.gateway().map(|g| (g.max_sessions, g.media_threads, g.net_threads)), Ok((1024, 0, 2)));
     let plain = config.session("p", &Config::new(), &keys).expect("valid");
-    assert_eq!(
-        (plain.rate_in, plain.rate_out, plain.fail_open),
-        (16000, 16000, true)
-    );
+    assert_eq!((plain.rate_in, plain.rate_out, plain.fail_open), (16000, 16000, true));
     assert_eq!(plain.tts_voice, DEFAULT_VOICE);
-    assert!(
-        plain.deepgram.mip_opt_out
-            && plain.elevenlabs.speed.is_none()
-            && plain.tts_sample_rate.is_none()
-    );
+    assert!(plain.deepgram.mip_opt_out && plain.elevenlabs.speed.is_none() && plain.tts_sample_rate.is_none());
     let gateway = config.gateway().expect("valid");
     for key in KEYS {
         // A second valid value of each kind: if the key is read at all, the typed settings differ.
@@ -322,9 +197,7 @@ fn defaults_are_those_of_the_table_and_each_key_is_read() {
             Kind::Choice(words) => words[words.len() - 1].to_owned(),
             Kind::Language => "de".to_owned(),
             Kind::Url => "https://other.example".to_owned(),
-            Kind::Text { .. } | Kind::Name { .. } | Kind::List { .. } | Kind::Secret => {
-                "other".to_owned()
-            }
+            Kind::Text { .. } | Kind::Name { .. } | Kind::List { .. } | Kind::Secret => "other".to_owned(),
         };
         let name = key.name.replace('*', "x");
         let setting = [(name.as_str(), other.as_str())];
@@ -343,16 +216,9 @@ fn defaults_are_those_of_the_table_and_each_key_is_read() {
 
 #[test]
 fn labels_of_all_layers_meet() {
-    let config =
-        toml("label.a = \"1\"\nlabel.b = \"1\"\n[profile.p]\nlanguage = \"en\"\nlabel.b = \"2\"");
-    let session = config
-        .session("p", &options(&[("label.c", "3"), ("label.a", "")]), &keys)
-        .expect("valid");
-    let labels: Vec<_> = session
-        .labels
-        .iter()
-        .map(|(k, v)| (k.as_str(), v.as_str()))
-        .collect();
+    let config = toml("label.a = \"1\"\nlabel.b = \"1\"\n[profile.p]\nlanguage = \"en\"\nlabel.b = \"2\"");
+    let session = config.session("p", &options(&[("label.c", "3"), ("label.a", "")]), &keys).expect("valid");
+    let labels: Vec<_> = session.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     assert_eq!(labels, [("b", "2"), ("c", "3")]);
     let mut many = Config::new();
     for i in 0..17 {
@@ -369,38 +235,17 @@ fn live_keys_change_and_others_say_when() {
         ("original", "full", Ok(())),
         ("gain.original_db", "-18", Ok(())),
         ("gain.translation_db", "3.5", Ok(())),
-        (
-            "gain.original_db",
-            "99",
-            Err("gain.original_db = 99 is not a number from -60 to 12"),
-        ),
-        (
-            "gain.orignal_db",
-            "1",
-            Err("unknown key \"gain.orignal_db\"; did you mean \"gain.original_db\"?"),
-        ),
-        (
-            "rate.in",
-            "8000",
-            Err("rate.in can only be set when a session is made, not in mid-call"),
-        ),
-        (
-            "max_sessions",
-            "1",
-            Err("max_sessions can only be set when the gateway is made, not in mid-call"),
-        ),
+        ("gain.original_db", "99", Err("gain.original_db = 99 is not a number from -60 to 12")),
+        ("gain.orignal_db", "1", Err("unknown key \"gain.orignal_db\"; did you mean \"gain.original_db\"?")),
+        ("rate.in", "8000", Err("rate.in can only be set when a session is made, not in mid-call")),
+        ("max_sessions", "1", Err("max_sessions can only be set when the gateway is made, not in mid-call")),
     ] {
         let mut session = plain.clone();
-        let result = session
-            .set_live(key, value)
-            .map_err(|error| error.to_string());
+        let result = session.set_live(key, value).map_err(|error| error.to_string());
         assert_eq!(result, wanted.map_err(str::to_owned));
         assert_eq!(session == plain, result.is_err(), "{key}");
     }
     for key in KEYS.iter().filter(|key| key.live) {
-        plain
-            .clone()
-            .set_live(key.name, key.default)
-            .expect(key.name);
+        plain.clone().set_live(key.name, key.default).expect(key.name);
     }
 }

@@ -35,9 +35,7 @@ impl Room {
             .members
             .iter()
             .filter(|(_, m)| {
-                m.listens()
-                    && m.absent_since.is_none()
-                    && now.saturating_sub(m.last_pull) >= m.config.absent_after
+                m.listens() && m.absent_since.is_none() && now.saturating_sub(m.last_pull) >= m.config.absent_after
             })
             .map(|(id, _)| *id)
             .collect();

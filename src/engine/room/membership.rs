@@ -58,6 +58,7 @@ impl Room {
             self.net(NetCommand::CloseStt { session, drain: mode == LeaveMode::Drain });
         }
         if mode == LeaveMode::Now {
+            self.give_up_recognition(session, "the speaker left at once");
             if let Some(leaving) = self.members.get_mut(&session).and_then(|m| m.leaving.as_mut()) {
                 leaving.recognised = true;
             }
@@ -79,6 +80,9 @@ impl Room {
             .map(|(id, _)| *id)
             .collect();
         for session in done {
+            if self.members.get(&session).and_then(|m| m.leaving).is_some_and(|l| !l.recognised) {
+                self.give_up_recognition(session, "the speaker left and its last words came too late");
+            }
             self.drop_unspoken(session, "the speaker left and its last words came too late");
             let Some(member) = self.members.remove(&session) else { continue };
             if member.stt.is_some() {
@@ -97,12 +101,21 @@ impl Room {
         }
     }
 
+    /// Everybody has to go now: what is on its way is reported lost, and all are gone.
+    pub fn end(&mut self, now: Duration) {
+        self.now = now.max(self.now);
+        for member in self.members.values_mut() {
+            if let Some(leaving) = &mut member.leaving {
+                leaving.deadline = now;
+            }
+        }
+        self.finish_leavers();
+    }
+
     /// Something that the session said waits or sounds in somebody's ear.
     fn is_heard_by_others(&self, speaker: SessionId) -> bool {
         self.members.values().any(|m| {
-            m.playout
-                .segments()
-                .any(|id| self.segments.get(&id).is_some_and(|s| s.origin == Origin::Speech(speaker)))
+            m.playout.segments().any(|id| self.segments.get(&id).is_some_and(|s| s.origin == Origin::Speech(speaker)))
         })
     }
 
@@ -128,12 +141,12 @@ impl Room {
         let ids: Vec<SessionId> = self.members.keys().copied().collect();
         for session in ids {
             let targets = self.targets(session);
-            let busy: Vec<Language> =
-                self.segments
-                    .values()
-                    .filter(|s| s.origin == Origin::Speech(session))
-                    .flat_map(|s| s.targets.iter().filter(|(_, t)| !t.is_over()).map(|(l, _)| *l))
-                    .collect();
+            let busy: Vec<Language> = self
+                .segments
+                .values()
+                .filter(|s| s.origin == Origin::Speech(session))
+                .flat_map(|s| s.targets.iter().filter(|(_, t)| !t.is_over()).map(|(l, _)| *l))
+                .collect();
             let Some(member) = self.members.get_mut(&session) else { continue };
             let config = member.config.clone();
             let mut commands = Vec::new();
@@ -212,6 +225,19 @@ impl Room {
             Stage::Mt => member.mt.update(now, &state),
             Stage::Tts => member.tts.update(now, &state),
         }
+        // A provider that stays away is told of once, not at every attempt.
+        let told = (
+            stage,
+            match &state {
+                LinkState::Connecting => String::new(),
+                LinkState::Ready => "ready".to_owned(),
+                LinkState::Down { error, .. } => format!("down {}", error.code),
+            },
+        );
+        if told.1.is_empty() || member.told.insert(told.0, told.1.clone()) == Some(told.1) {
+            self.refresh_originals();
+            return;
+        }
         let provider = match stage {
             Stage::Stt => member.config.stt_provider.as_str(),
             Stage::Mt => member.config.mt_provider.as_str(),
@@ -240,7 +266,8 @@ pub(super) fn tts_rate(hz: u32) -> u32 {
 }
 
 fn provider_event(stage: Stage, provider: &str, state: LinkState) -> EventKind {
-    let blank = StageError { class: ErrorClass::RetryNow, code: String::new(), message: String::new(), request_id: None };
+    let blank =
+        StageError { class: ErrorClass::RetryNow, code: String::new(), message: String::new(), request_id: None };
     let (name, error, retry_in) = match state {
         LinkState::Connecting => ("connecting", blank, None),
         LinkState::Ready => ("ready", blank, None),

@@ -336,16 +336,16 @@ impl Room {
 
     /// Cancels what has no sound yet of a speaker's words.
     pub(super) fn drop_unspoken(&mut self, speaker: SessionId, why: &str) {
-        let unspoken: Vec<(SegmentId, Language, Stage)> = self
-            .segments
-            .iter()
-            .filter(|(_, s)| s.origin == Origin::Speech(speaker))
-            .flat_map(|(id, s)| {
-                s.targets.iter().filter(|(_, t)| !t.is_over() && t.audio.is_empty()).map(|(l, t)| {
-                    (*id, *l, if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts })
+        let unspoken: Vec<(SegmentId, Language, Stage)> =
+            self.segments
+                .iter()
+                .filter(|(_, s)| s.origin == Origin::Speech(speaker))
+                .flat_map(|(id, s)| {
+                    s.targets.iter().filter(|(_, t)| !t.is_over() && t.audio.is_empty()).map(|(l, t)| {
+                        (*id, *l, if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts })
+                    })
                 })
-            })
-            .collect();
+                .collect();
         for (id, target, stage) in unspoken {
             self.fail(id, target, stage.name(), why);
         }
@@ -374,24 +374,37 @@ impl Room {
 
     /// What is on its way and would be lost with this engine: (session, event) for each.
     pub fn in_flight(&self) -> Vec<(SessionId, EventKind)> {
-        self.segments
-            .iter()
-            .flat_map(|(id, s)| {
-                s.targets.keys().map(move |target| {
-                    let kind = EventKind::SegmentLost {
-                        segment: Some(id.0),
-                        listener: None,
-                        target: Some(target.code().to_owned()),
-                        stage: "engine",
-                        reason: "the room's engine was rebuilt after a fault".into(),
-                        source_text: Some(s.text.clone()),
-                        start_ms: ms(s.start),
-                        end_ms: ms(s.end),
-                    };
-                    (owner(s.origin), kind)
-                })
+        let reason = "the room's engine was rebuilt after a fault";
+        let spoken = self.segments.iter().flat_map(|(id, s)| {
+            s.targets.keys().map(move |target| {
+                let kind = EventKind::SegmentLost {
+                    segment: Some(id.0),
+                    listener: None,
+                    target: Some(target.code().to_owned()),
+                    stage: "engine",
+                    reason: reason.into(),
+                    source_text: Some(s.text.clone()),
+                    start_ms: ms(s.start),
+                    end_ms: ms(s.end),
+                };
+                (owner(s.origin), kind)
             })
-            .collect()
+        });
+        let unheard = self.members.iter().filter(|(_, m)| m.stt.is_some() && m.loud_to > m.answered_to);
+        let unheard = unheard.map(|(session, m)| {
+            let kind = EventKind::SegmentLost {
+                segment: None,
+                listener: None,
+                target: None,
+                stage: "engine",
+                reason: reason.into(),
+                source_text: None,
+                start_ms: ms(m.answered_to),
+                end_ms: ms(m.loud_to),
+            };
+            (*session, kind)
+        });
+        spoken.chain(unheard).collect()
     }
 
     /// Keeps what waits in each ear below `playout.max_s`: the oldest segment of which nothing was heard is left out.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::level::is_quiet;
 use super::super::ledger::Commit;
+use super::super::level::is_quiet;
 use super::super::member::Member;
 use super::super::resample::Resampler;
 use super::super::time::{ms, samples, span};
@@ -14,6 +14,8 @@ use crate::provider::SttEvent;
 
 /// A speaker that has pushed nothing for this long is silent: silence goes onto its time line.
 const SILENT_AFTER: Duration = Duration::from_millis(60);
+/// One that stopped in the middle of something is more likely late than silent: silence there would cut a word.
+const LATE_AFTER: Duration = Duration::from_millis(400);
 /// The most silence put in at one tick, so that a suspended machine does not flood the recogniser.
 const SILENCE_STEP: Duration = Duration::from_millis(200);
 /// Of a longer gap only this much is sent as silence; the recogniser's clock is then moved on.
@@ -28,7 +30,8 @@ impl Room {
         member.last_said = now;
         // After silence was put in for audio that came late after all, pauses are shortened by as much.
         let ahead = member.map.observe(member.clock.now() + length, now);
-        if ahead >= length && is_quiet(block) {
+        let quiet = is_quiet(block);
+        if ahead >= length && quiet {
             member.counters.trimmed_ms += ms(length);
             return;
         }
@@ -41,6 +44,10 @@ impl Room {
             block
         };
         self.outputs.extend(member.advance(session, block));
+        member.loud = !quiet && !muted;
+        if member.loud {
+            member.loud_to = member.clock.now();
+        }
         if muted {
             return;
         }
@@ -87,12 +94,14 @@ impl Room {
         let now = self.now;
         let alone = self.listeners() == 1;
         for (id, member) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
-            if now.saturating_sub(member.last_said) > SILENT_AFTER
+            let patience = if member.loud { LATE_AFTER } else { SILENT_AFTER };
+            if now.saturating_sub(member.last_said) > patience
                 && let Some(due) = member.map.to_session(now.saturating_sub(SILENT_AFTER))
             {
                 let missing = due.saturating_sub(member.clock.now()).min(SILENCE_STEP);
                 let silent = vec![0; samples(missing, member.clock.hz()) as usize];
                 if !silent.is_empty() {
+                    member.loud = false;
                     member.counters.silence_ms += ms(missing);
                     self.outputs.extend(member.advance(*id, &silent));
                 }
@@ -111,6 +120,9 @@ impl Room {
     pub(super) fn recognised(&mut self, session: SessionId, event: SttEvent) {
         let Some(member) = self.members.get_mut(&session) else { return };
         let commit = member.ledger.hear(&event);
+        if let SttEvent::Final { transcript, .. } = &event {
+            member.answered_to = transcript.end.max(member.answered_to);
+        }
         match event {
             SttEvent::SpeechStarted { at } => self.event(session, EventKind::SpeechStarted { at_ms: ms(at) }),
             SttEvent::Interim(t) | SttEvent::Final { transcript: t, .. } if t.text.trim().is_empty() => {}
@@ -141,24 +153,41 @@ impl Room {
                 }
             }
             SttEvent::Lost { start, end } => {
-                member.counters.lost += 1;
-                self.event(
-                    session,
-                    EventKind::SegmentLost {
-                        segment: None,
-                        listener: None,
-                        target: None,
-                        stage: "stt",
-                        reason: "this audio did not reach the recogniser".into(),
-                        source_text: None,
-                        start_ms: ms(start),
-                        end_ms: ms(end),
-                    },
-                );
+                member.answered_to = end.max(member.answered_to);
+                self.unrecognised(session, start, end, "this audio did not reach the recogniser");
             }
         }
         if let Some(Commit { text, start, end }) = commit {
             self.commit(session, text, start, end);
+        }
+    }
+
+    /// Reports speech that no recogniser will tell about any more.
+    fn unrecognised(&mut self, session: SessionId, start: Duration, end: Duration, reason: &str) {
+        if let Some(member) = self.members.get_mut(&session) {
+            member.counters.lost += 1;
+        }
+        self.event(
+            session,
+            EventKind::SegmentLost {
+                segment: None,
+                listener: None,
+                target: None,
+                stage: "stt",
+                reason: reason.to_owned(),
+                source_text: None,
+                start_ms: ms(start),
+                end_ms: ms(end),
+            },
+        );
+    }
+
+    /// Reports what a session said that its recogniser has not answered for, as far as it was not a pause.
+    pub(super) fn give_up_recognition(&mut self, session: SessionId, reason: &str) {
+        let Some(member) = self.members.get(&session) else { return };
+        let (start, end) = (member.answered_to, member.loud_to);
+        if member.stt.is_some() && end > start {
+            self.unrecognised(session, start, end, reason);
         }
     }
 }

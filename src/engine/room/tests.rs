@@ -8,9 +8,7 @@ use super::Room;
 use crate::config::{Config, Language, SessionConfig};
 use crate::engine::{Input, LeaveMode, NetCommand, Output, PullTotals, Ring, SegmentId, SessionId, Verb};
 use crate::event::EventKind;
-use crate::provider::{
-    DirectEvent, ErrorClass, LinkState, SpeechChunk, Stage, StageError, SttEvent, Transcript, Word,
-};
+use crate::provider::{DirectEvent, ErrorClass, LinkState, SpeechChunk, Stage, StageError, SttEvent, Transcript, Word};
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
@@ -312,8 +310,7 @@ fn segments_are_heard_once_in_order_whole_whatever_the_order_of_arrival() {
     call.end(1, spanish());
     call.end(3, spanish());
     call.run(ms(1000));
-    let want: Vec<i16> =
-        [vec![111; 700], vec![222; 1000], vec![333; 500]].concat();
+    let want: Vec<i16> = [vec![111; 700], vec![222; 1000], vec![333; 500]].concat();
     assert_eq!(call.speech(B), want);
     let done: Vec<u64> = call
         .events
@@ -459,7 +456,8 @@ fn a_leavers_last_words_are_heard_before_it_is_gone() {
     call.run(ms(1000));
     assert_eq!(call.speech(B), vec![44; 1600]);
     let gone = call.events.iter().position(|(id, k)| *id == A && *k == EventKind::Dtmf { digit: "gone".into() });
-    let closed = call.events.iter().position(|(id, k)| *id == A && matches!(k, EventKind::Closed { segments: 1, lost: 0 }));
+    let closed =
+        call.events.iter().position(|(id, k)| *id == A && matches!(k, EventKind::Closed { segments: 1, lost: 0 }));
     assert!(closed.is_some() && gone > closed, "{:?}", call.events);
 }
 
@@ -538,11 +536,8 @@ fn synthesis_that_failed_before_any_sound_is_asked_for_once_more() {
     call.final_result(A, "hello", 0, 80);
     call.translate(1, spanish(), "hola");
     let error = StageError { class: ErrorClass::RetryNow, ..out_of_service() };
-    let failed = || Input::Speech {
-        segment: SegmentId(1),
-        target: spanish(),
-        chunk: SpeechChunk::Failed(error.clone()),
-    };
+    let failed =
+        || Input::Speech { segment: SegmentId(1), target: spanish(), chunk: SpeechChunk::Failed(error.clone()) };
     call.input(failed());
     let asked = call.net.iter().filter(|c| matches!(c, NetCommand::Speak(_))).count();
     assert_eq!((asked, call.lost().len()), (2, 0));
@@ -656,7 +651,13 @@ fn a_rate_change_inside_a_segment_loses_nothing() {
         call.run(ms(100));
         call.final_result(A, "hello", 0, 80);
         call.translate(1, spanish(), "hola");
-        let rate = if from == "8000" { 8000 } else if from == "16000" { 16_000 } else { 24_000 };
+        let rate = if from == "8000" {
+            8000
+        } else if from == "16000" {
+            16_000
+        } else {
+            24_000
+        };
         call.audio(1, spanish(), 1000, rate);
         call.end(1, spanish());
         call.run(ms(300));
@@ -700,8 +701,7 @@ fn uneven_pulls_get_a_longer_lead_instead_of_gaps() {
 fn a_one_hop_provider_makes_ordinary_segments() {
     let mut call = Call::pair();
     let say = |event| Input::Direct { session: A, target: spanish(), event };
-    let transcript =
-        Transcript { text: "hello".into(), words: vec![], start: ms(0), end: ms(80), language: None };
+    let transcript = Transcript { text: "hello".into(), words: vec![], start: ms(0), end: ms(80), language: None };
     call.input(say(DirectEvent::Begin(transcript)));
     call.input(say(DirectEvent::Text("hola".into())));
     call.input(say(DirectEvent::Speech(SpeechChunk::Audio(vec![70; 900]))));
@@ -709,10 +709,7 @@ fn a_one_hop_provider_makes_ordinary_segments() {
     call.run(ms(500));
     assert_eq!(call.translations(), 0);
     assert_eq!(call.speech(B), vec![70; 900]);
-    assert_eq!(
-        call.kinds(|k| matches!(k, EventKind::SegmentDone { text, complete: true, .. } if text == "hola")),
-        1
-    );
+    assert_eq!(call.kinds(|k| matches!(k, EventKind::SegmentDone { text, complete: true, .. } if text == "hola")), 1);
 }
 
 #[test]

@@ -17,20 +17,17 @@ use crate::provider::{ErrorClass, Stage};
 fn server(name: &str) -> (Server, String) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
-        .expect("an authority");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let cert = params.signed_by(&key, &authority).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .expect("protocol versions")
-    .with_no_client_auth()
-    .with_single_cert(vec![cert.der().clone()], key)
-    .expect("a server's settings");
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .expect("a server's settings");
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let server = Server::start(move |_, tcp| {
         let acceptor = acceptor.clone();
@@ -51,12 +48,7 @@ fn only_certificates_that_fit_are_taken() {
     for (what, name, vouched, good) in [
         ("a known authority", "localhost", true, true),
         ("an unknown authority", "localhost", false, false),
-        (
-            "another host's certificate",
-            "elsewhere.example",
-            true,
-            false,
-        ),
+        ("another host's certificate", "elsewhere.example", true, false),
     ] {
         let (server, pem) = server(name);
         let mut file = tempfile::NamedTempFile::new().expect("a file");
@@ -69,23 +61,14 @@ fn only_certificates_that_fit_are_taken() {
             media.receiver = receiver;
         }
         let url = format!("https://localhost:{}", server.address.port());
-        media.port.apply(
-            ROOM,
-            NetCommand::OpenStt {
-                session: SESSION,
-                config: reach(&url, NOWHERE, NOWHERE),
-                rate: 16_000,
-            },
-        );
+        media
+            .port
+            .apply(ROOM, NetCommand::OpenStt { session: SESSION, config: reach(&url, NOWHERE, NOWHERE), rate: 16_000 });
         if good {
             media.ready(Stage::Stt);
         } else {
             let (error, _) = media.down(Stage::Stt);
-            assert_eq!(
-                (error.class, error.code.as_str()),
-                (ErrorClass::Configuration, "tls"),
-                "{what}: {error:?}"
-            );
+            assert_eq!((error.class, error.code.as_str()), (ErrorClass::Configuration, "tls"), "{what}: {error:?}");
         }
     }
 }
@@ -95,20 +78,9 @@ fn a_file_without_authorities_is_told() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let mut media = Media::new();
     let (sender, receiver) = crossbeam_channel::bounded(64);
-    media.port = crate::net::Port::new(
-        Runtime::acquire(2).expect("a runtime"),
-        sender,
-        Some(file.path().to_owned()),
-    );
+    media.port = crate::net::Port::new(Runtime::acquire(2).expect("a runtime"), sender, Some(file.path().to_owned()));
     media.receiver = receiver;
-    media.apply(NetCommand::OpenStt {
-        session: SESSION,
-        config: reach(NOWHERE, NOWHERE, NOWHERE),
-        rate: 16_000,
-    });
+    media.apply(NetCommand::OpenStt { session: SESSION, config: reach(NOWHERE, NOWHERE, NOWHERE), rate: 16_000 });
     let (error, _) = media.down(Stage::Stt);
-    assert_eq!(
-        (error.class, error.code.as_str()),
-        (ErrorClass::Configuration, "tls_settings")
-    );
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Configuration, "tls_settings"));
 }

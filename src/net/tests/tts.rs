@@ -15,12 +15,7 @@ use crate::provider::{ErrorClass, LinkState, SpeechChunk, Stage};
 
 fn open(media: &mut Media, server: &str) {
     let config = reach(NOWHERE, NOWHERE, server);
-    media.apply(NetCommand::OpenTts {
-        session: SESSION,
-        target: language("es"),
-        config,
-        rate: 16_000,
-    });
+    media.apply(NetCommand::OpenTts { session: SESSION, target: language("es"), config, rate: 16_000 });
 }
 
 fn speak(segment: u64, text: &str) -> NetCommand {
@@ -43,11 +38,9 @@ fn ending(media: &mut Media, wanted: u64) -> (Vec<i16>, SpeechChunk) {
     let end = media.seen.iter().find_map(ends);
     let end = end.unwrap_or_else(|| media.wait("end of a segment", ends));
     let samples = media.seen.iter().filter_map(|message| match message {
-        FromNet::Speech {
-            segment,
-            chunk: SpeechChunk::Audio(samples),
-            ..
-        } if *segment == SegmentId(wanted) => Some(samples),
+        FromNet::Speech { segment, chunk: SpeechChunk::Audio(samples), .. } if *segment == SegmentId(wanted) => {
+            Some(samples)
+        }
         _ => None,
     });
     (samples.flatten().copied().collect(), end)
@@ -90,8 +83,7 @@ fn texts_are_spoken_side_by_side_whatever_the_cutting() {
                     peer.send(json!({"type": "flush_done"})).await;
                     peer.send(audio(a, &[0, 3, 0])).await;
                     peer.send(audio(b, &[0, 8, 0])).await;
-                    peer.send(json!({"audio": null, "isFinal": true, "context_id": b}))
-                        .await;
+                    peer.send(json!({"audio": null, "isFinal": true, "context_id": b})).await;
                     peer.send(json!({"isFinal": true, "contextId": a})).await;
                     contexts.clear();
                 }
@@ -108,31 +100,14 @@ fn texts_are_spoken_side_by_side_whatever_the_cutting() {
     // Nothing to say is said at once, without the vendor.
     media.apply(speak(3, " <>& ... "));
     assert_eq!(ending(&mut media, 3), (vec![], SpeechChunk::End));
-    let sent: Vec<Value> = seen
-        .all("message")
-        .iter()
-        .filter_map(|text| serde_json::from_str(text).ok())
-        .collect();
-    let first: Vec<&Value> = sent
-        .iter()
-        .filter(|message| message["context_id"] == "s1")
-        .collect();
+    let sent: Vec<Value> = seen.all("message").iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let first: Vec<&Value> = sent.iter().filter(|message| message["context_id"] == "s1").collect();
     assert_eq!(first[0]["text"], " ");
-    assert_eq!(
-        (&first[1]["text"], &first[1]["flush"]),
-        (&json!("Hola b>uno /b> "), &json!(true))
-    );
+    assert_eq!((&first[1]["text"], &first[1]["flush"]), (&json!("Hola b>uno /b> "), &json!(true)));
     assert_eq!(first[2]["close_context"], true);
     assert!(seen.all("uri")[0].contains("/v1/text-to-speech/voice1/multi-stream-input?"));
-    media.apply(NetCommand::CloseTts {
-        session: SESSION,
-        target: language("es"),
-    });
-    until("goodbye", || {
-        seen.all("message")
-            .iter()
-            .any(|message| message.contains("close_socket"))
-    });
+    media.apply(NetCommand::CloseTts { session: SESSION, target: language("es") });
+    until("goodbye", || seen.all("message").iter().any(|message| message.contains("close_socket")));
 }
 
 #[test]
@@ -149,18 +124,14 @@ fn a_drop_repeats_only_what_was_not_begun() {
             contexts.push(message["context_id"].clone());
             if number == 0 && contexts.len() == 2 {
                 peer.send(audio(&contexts[0], &[5, 0])).await;
-                let frame = CloseFrame {
-                    code: 1011.into(),
-                    reason: "gone".into(),
-                };
+                let frame = CloseFrame { code: 1011.into(), reason: "gone".into() };
                 let _ = peer.ws.close(Some(frame)).await;
                 while peer.next().await.is_some() {}
                 return;
             }
             if number == 1 {
                 peer.send(audio(&message["context_id"], &[7, 0])).await;
-                peer.send(json!({"isFinal": true, "contextId": message["context_id"]}))
-                    .await;
+                peer.send(json!({"isFinal": true, "contextId": message["context_id"]})).await;
             }
         }
     });
@@ -171,10 +142,7 @@ fn a_drop_repeats_only_what_was_not_begun() {
     media.apply(speak(2, "dos"));
     let (begun, end) = ending(&mut media, 1);
     assert_eq!(begun, [5]);
-    assert!(
-        matches!(&end, SpeechChunk::Failed(error) if error.class == ErrorClass::RetryNow),
-        "{end:?}"
-    );
+    assert!(matches!(&end, SpeechChunk::Failed(error) if error.class == ErrorClass::RetryNow), "{end:?}");
     assert_eq!(ending(&mut media, 2), (vec![7], SpeechChunk::End));
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
 }
@@ -211,23 +179,13 @@ fn four_at_a_time_and_not_too_many_behind() {
     for segment in 0..80 {
         media.apply(speak(segment, "hola"));
     }
-    media.apply(NetCommand::Cancel {
-        session: SESSION,
-        segment: SegmentId(4),
-        target: language("es"),
-    });
+    media.apply(NetCommand::Cancel { session: SESSION, segment: SegmentId(4), target: language("es") });
     told.add("go", "");
     let (_, refused) = ending(&mut media, 79);
-    assert!(
-        matches!(&refused, SpeechChunk::Failed(error) if error.code == "queue_full"),
-        "{refused:?}"
-    );
+    assert!(matches!(&refused, SpeechChunk::Failed(error) if error.code == "queue_full"), "{refused:?}");
     assert_eq!(ending(&mut media, 0), (vec![], SpeechChunk::End));
     until("the next one", || seen.all("context").len() >= 5);
-    assert_eq!(
-        seen.all("context"),
-        ["\"s0\"", "\"s1\"", "\"s2\"", "\"s3\"", "\"s5\""]
-    );
+    assert_eq!(seen.all("context"), ["\"s0\"", "\"s1\"", "\"s2\"", "\"s3\"", "\"s5\""]);
     media.apply(speak(1000, "hola"));
     let other = NetCommand::Speak(SpeakJob {
         session: SESSION,
@@ -237,10 +195,7 @@ fn four_at_a_time_and_not_too_many_behind() {
     });
     media.apply(other);
     let (_, closed) = ending(&mut media, 2000);
-    assert!(
-        matches!(&closed, SpeechChunk::Failed(error) if error.code == "not_open"),
-        "{closed:?}"
-    );
+    assert!(matches!(&closed, SpeechChunk::Failed(error) if error.code == "not_open"), "{closed:?}");
 }
 
 #[test]
@@ -264,8 +219,7 @@ fn a_cancelled_text_is_not_heard() {
                     tokio::task::yield_now().await;
                 }
                 peer.send(audio(&message["context_id"], &[1, 0])).await;
-                peer.send(json!({"isFinal": true, "contextId": message["context_id"]}))
-                    .await;
+                peer.send(json!({"isFinal": true, "contextId": message["context_id"]})).await;
             }
         }
     });
@@ -273,23 +227,11 @@ fn a_cancelled_text_is_not_heard() {
     open(&mut media, &server.url());
     media.apply(speak(1, "uno"));
     until("context", || seen.all("context").len() == 1);
-    media.apply(NetCommand::Cancel {
-        session: SESSION,
-        segment: SegmentId(1),
-        target: language("es"),
-    });
+    media.apply(NetCommand::Cancel { session: SESSION, segment: SegmentId(1), target: language("es") });
     told.add("go", "");
     media.apply(speak(2, "dos"));
     assert_eq!(ending(&mut media, 2), (vec![1], SpeechChunk::End));
-    let first = |message: &FromNet| {
-        matches!(
-            message,
-            FromNet::Speech {
-                segment: SegmentId(1),
-                ..
-            }
-        )
-    };
+    let first = |message: &FromNet| matches!(message, FromNet::Speech { segment: SegmentId(1), .. });
     assert!(!media.seen.iter().any(first), "{:?}", media.seen);
 }
 
@@ -297,23 +239,13 @@ fn a_cancelled_text_is_not_heard() {
 fn a_wrong_voice_fails_texts_at_once() {
     let body = r#"{"detail":{"status":"voice_not_found","message":"No such voice"}}"#;
     let server = Server::start(move |_, tcp| async move {
-        refuse(
-            tcp,
-            &format!(
-                "HTTP/1.1 400 Bad\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            ),
-        )
-        .await;
+        refuse(tcp, &format!("HTTP/1.1 400 Bad\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
     });
     let mut media = Media::new();
     open(&mut media, &server.url());
     media.apply(speak(1, "uno"));
     let (_, end) = ending(&mut media, 1);
-    assert!(
-        matches!(&end, SpeechChunk::Failed(error) if error.class == ErrorClass::Configuration),
-        "{end:?}"
-    );
+    assert!(matches!(&end, SpeechChunk::Failed(error) if error.class == ErrorClass::Configuration), "{end:?}");
     let down = |message: &FromNet| {
         matches!(message, FromNet::Link { stage: Stage::Tts, state: LinkState::Down { error, .. }, .. }
             if error.code == "voice_not_found")

@@ -18,17 +18,14 @@ pub const GAP_S: f64 = 0.040;
 /// Number of different words in every language.
 pub const WORDS: u16 = 4096;
 /// Languages by their number on the air; `xx` stands for words of no known vocabulary.
-pub const LANGUAGES: [&str; 16] = [
-    "en", "es", "de", "fr", "it", "pt", "nl", "pl", "ru", "uk", "ja", "zh", "tr", "ar", "hi", "xx",
-];
+pub const LANGUAGES: [&str; 16] =
+    ["en", "es", "de", "fr", "it", "pt", "nl", "pl", "ru", "uk", "ja", "zh", "tr", "ar", "hi", "xx"];
 
 const SYMBOL_S: f64 = 0.020;
 const SYMBOLS: usize = 7;
 const RAMP_S: f64 = 0.002;
 /// Tones in Hz: eight low, then eight high.
-const TONES: [u64; 16] = [
-    550, 650, 750, 850, 950, 1050, 1150, 1250, 1500, 1700, 1900, 2100, 2300, 2500, 2700, 2900,
-];
+const TONES: [u64; 16] = [550, 650, 750, 850, 950, 1050, 1150, 1250, 1500, 1700, 1900, 2100, 2300, 2500, 2700, 2900];
 const START: u8 = 0o07;
 const END: u8 = 0o70;
 /// Keeps word 0 from being five equal symbols.
@@ -87,10 +84,7 @@ const VOWELS: &[u8; 4] = b"aeio";
 /// Index of a language tag (`en`, `en-US`, `EN`) in [`LANGUAGES`]; region subtags are ignored.
 pub fn language_index(tag: &str) -> Option<u8> {
     let primary = tag.split(['-', '_']).next().unwrap_or(tag);
-    LANGUAGES
-        .iter()
-        .position(|l| l.eq_ignore_ascii_case(primary))
-        .and_then(|i| u8::try_from(i).ok())
+    LANGUAGES.iter().position(|l| l.eq_ignore_ascii_case(primary)).and_then(|i| u8::try_from(i).ok())
 }
 
 impl Token {
@@ -125,19 +119,14 @@ impl Token {
         if letters.len() != 6 {
             return None;
         }
-        let lang = LANGUAGES
-            .iter()
-            .position(|l| l.as_bytes() == &letters[..2])?;
+        let lang = LANGUAGES.iter().position(|l| l.as_bytes() == &letters[..2])?;
         let mut n = 0;
         for pair in letters[2..].chunks(2) {
             let consonant = CONSONANTS.iter().position(|c| *c == pair[0])?;
             let vowel = VOWELS.iter().position(|v| *v == pair[1])?;
             n = n << 6 | consonant << 2 | vowel;
         }
-        Some(Token {
-            lang: u8::try_from(lang).ok()?,
-            n: u16::try_from(n).ok()?,
-        })
+        Some(Token { lang: u8::try_from(lang).ok()?, n: u16::try_from(n).ok()? })
     }
 
     /// The token that stands for a word of no vocabulary: language `xx`, number by FNV-1a of its letters.
@@ -146,13 +135,8 @@ impl Token {
             .chars()
             .filter(|c| c.is_alphanumeric())
             .flat_map(char::to_lowercase)
-            .fold(0x811c_9dc5_u32, |h, c| {
-                (h ^ u32::from(c)).wrapping_mul(0x0100_0193)
-            });
-        Token {
-            lang: 15,
-            n: ((hash ^ hash >> 12 ^ hash >> 24) & 0xFFF) as u16,
-        }
+            .fold(0x811c_9dc5_u32, |h, c| (h ^ u32::from(c)).wrapping_mul(0x0100_0193));
+        Token { lang: 15, n: ((hash ^ hash >> 12 ^ hash >> 24) & 0xFFF) as u16 }
     }
 
     fn symbols(self) -> [u8; SYMBOLS] {
@@ -173,10 +157,7 @@ impl Token {
     fn from_symbols(symbols: &[u8]) -> Option<Token> {
         let bits = symbols.iter().fold(0_u32, |b, s| b << 6 | u32::from(*s)) ^ WHITEN;
         let data = (bits >> 14) as u16;
-        (u32::from(crc14(data)) == bits & 0x3FFF).then_some(Token {
-            lang: (data >> 12) as u8,
-            n: data & 0xFFF,
-        })
+        (u32::from(crc14(data)) == bits & 0x3FFF).then_some(Token { lang: (data >> 12) as u8, n: data & 0xFFF })
     }
 }
 
@@ -193,24 +174,15 @@ pub fn encode(token: Token, rate: u32, peak_db: f64, out: &mut Vec<i16>) {
     let amplitude = 0.5 * 32767.0 * 10_f64.powf(peak_db.min(0.0) / 20.0);
     let rate = f64::from(rate);
     for (k, symbol) in token.symbols().into_iter().enumerate() {
-        let (from, to) = (
-            (k as f64 * SYMBOL_S * rate).round() as u64,
-            ((k + 1) as f64 * SYMBOL_S * rate).round() as u64,
-        );
+        let (from, to) =
+            ((k as f64 * SYMBOL_S * rate).round() as u64, ((k + 1) as f64 * SYMBOL_S * rate).round() as u64);
         let low = TONES[usize::from(symbol >> 3)] as f64;
         let high = TONES[8 + usize::from(symbol & 7)] as f64;
         for i in 0..to - from {
             let t = i as f64 / rate;
             let edge = t.min((to - from) as f64 / rate - t) / RAMP_S;
-            let ramp = if edge >= 1.0 {
-                1.0
-            } else {
-                0.5 - 0.5 * (edge * TAU / 2.0).cos()
-            };
-            out.push(
-                (amplitude * ramp * ((TAU * low * t).sin() + (TAU * high * t).sin())).round()
-                    as i16,
-            );
+            let ramp = if edge >= 1.0 { 1.0 } else { 0.5 - 0.5 * (edge * TAU / 2.0).cos() };
+            out.push((amplitude * ramp * ((TAU * low * t).sin() + (TAU * high * t).sin())).round() as i16);
         }
     }
 }
@@ -270,9 +242,7 @@ impl Decoder {
         while !rest.is_empty() {
             let boundary = (self.sample * SLOTS_PER_S / self.rate + 1) * self.rate;
             let until = boundary.div_ceil(SLOTS_PER_S);
-            let take = usize::try_from(until - self.sample)
-                .unwrap_or(usize::MAX)
-                .min(rest.len());
+            let take = usize::try_from(until - self.sample).unwrap_or(usize::MAX).min(rest.len());
             let (run, tail) = rest.split_at(take);
             self.accumulate(run);
             rest = tail;
@@ -293,11 +263,7 @@ impl Decoder {
 
     /// Ends the stream: like [`Decoder::drain`], and an unfinished word is reported as damaged.
     pub fn finish(&mut self) -> Vec<Heard> {
-        let end = vec![
-            0;
-            (self.rate * (TOKEN_SLOTS + 2 * SEARCH_SLOTS + DAMAGE_JOIN_SLOTS) / SLOTS_PER_S)
-                as usize
-        ];
+        let end = vec![0; (self.rate * (TOKEN_SLOTS + 2 * SEARCH_SLOTS + DAMAGE_JOIN_SLOTS) / SLOTS_PER_S) as usize];
         self.feed(&end)
     }
 
@@ -343,26 +309,17 @@ impl Decoder {
         }
         let power = sum.energy / sum.samples;
         if power < MIN_POWER {
-            return Some(Window {
-                symbol: 0,
-                purity: 0.0,
-                power,
-            });
+            return Some(Window { symbol: 0, purity: 0.0, power });
         }
-        let strongest =
-            |bins: &[(f64, f64)]| {
-                bins.iter().map(|b| b.0 * b.0 + b.1 * b.1).enumerate().fold(
-                    (0, 0.0),
-                    |best, (i, e)| if e > best.1 { (i as u8, e) } else { best },
-                )
-            };
+        let strongest = |bins: &[(f64, f64)]| {
+            bins.iter()
+                .map(|b| b.0 * b.0 + b.1 * b.1)
+                .enumerate()
+                .fold((0, 0.0), |best, (i, e)| if e > best.1 { (i as u8, e) } else { best })
+        };
         let (low, high) = (strongest(&sum.bins[..8]), strongest(&sum.bins[8..]));
         let purity = 2.0 / sum.samples * (low.1 + high.1) / sum.energy;
-        Some(Window {
-            symbol: low.0 << 3 | high.0,
-            purity,
-            power,
-        })
+        Some(Window { symbol: low.0 << 3 | high.0, purity, power })
     }
 
     /// The token that begins `offset` slots after `first`, and how clean it is.
@@ -404,17 +361,10 @@ impl Decoder {
             let start = self.first + best.0;
             // Windows that reach into the word's first symbol are explained by it.
             if let Some((from, to)) = self.unexplained.take() {
-                Self::report(
-                    (from, to.min(start.saturating_sub(SYMBOL_SLOTS - 1))),
-                    heard,
-                );
+                Self::report((from, to.min(start.saturating_sub(SYMBOL_SLOTS - 1))), heard);
             }
             let start_s = start as f64 / SLOTS_PER_S as f64;
-            heard.push(Heard::Word {
-                token: found.0,
-                start: start_s,
-                end: start_s + TOKEN_S,
-            });
+            heard.push(Heard::Word { token: found.0, start: start_s, end: start_s + TOKEN_S });
             self.advance(best.0 + TOKEN_SLOTS - 1);
         }
     }
@@ -436,10 +386,7 @@ impl Decoder {
     fn report((from, to): (u64, u64), heard: &mut Vec<Heard>) {
         if to >= from + DAMAGE_MIN_SLOTS {
             let seconds = |slot: u64| slot as f64 / SLOTS_PER_S as f64;
-            heard.push(Heard::Damaged {
-                start: seconds(from + 1),
-                end: seconds(to + SYMBOL_SLOTS - 1),
-            });
+            heard.push(Heard::Damaged { start: seconds(from + 1), end: seconds(to + SYMBOL_SLOTS - 1) });
         }
     }
 

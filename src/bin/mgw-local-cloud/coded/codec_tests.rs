@@ -25,16 +25,7 @@ fn decode(pcm: &[i16], rate: u32) -> Vec<Heard> {
 }
 
 fn words(heard: &[Heard]) -> Vec<Token> {
-    heard
-        .iter()
-        .filter_map(|h| {
-            if let Heard::Word { token, .. } = h {
-                Some(*token)
-            } else {
-                None
-            }
-        })
-        .collect()
+    heard.iter().filter_map(|h| if let Heard::Word { token, .. } = h { Some(*token) } else { None }).collect()
 }
 
 fn tokens(numbers: &[u16], lang: u8) -> Vec<Token> {
@@ -56,11 +47,7 @@ fn resample(pcm: &[i16], from: u32, to: u32) -> Vec<i16> {
                     continue;
                 };
                 let d = (j as f64 - centre) * std::f64::consts::PI;
-                let sinc = if d.abs() < 1e-9 {
-                    cutoff
-                } else {
-                    (d * cutoff).sin() / d
-                };
+                let sinc = if d.abs() < 1e-9 { cutoff } else { (d * cutoff).sin() / d };
                 let hann = 0.5 + 0.5 * (d / (reach as f64 + 1.0)).cos();
                 sum += f64::from(*x) * sinc * hann;
             }
@@ -72,9 +59,7 @@ fn resample(pcm: &[i16], from: u32, to: u32) -> Vec<i16> {
 fn add(pcm: &mut [i16], rng: &mut ChaCha8Rng, noise_peak: f64, dc: f64) {
     for s in pcm {
         let noise = (rng.random::<f64>() * 2.0 - 1.0) * noise_peak;
-        *s = (f64::from(*s) + noise + dc)
-            .round()
-            .clamp(-32768.0, 32767.0) as i16;
+        *s = (f64::from(*s) + noise + dc).round().clamp(-32768.0, 32767.0) as i16;
     }
 }
 
@@ -88,9 +73,7 @@ fn spelling_is_exact_and_forgiving() {
     }
     assert_eq!(Token::parse("\"Enbako,\""), Token::parse("enbako"));
     assert!(Token::parse("ENBAKO.").is_some());
-    for other in [
-        "enbak", "hello", "enbaku", "zzbako", "enbakoo", "", "enbäko",
-    ] {
+    for other in ["enbak", "hello", "enbaku", "zzbako", "enbakoo", "", "enbäko"] {
         assert_eq!(Token::parse(other), None, "{other}");
     }
 }
@@ -104,14 +87,9 @@ fn every_word_decodes_with_its_language_and_time() {
     assert_eq!(words(&heard), tokens(&numbers, lang));
     assert_eq!(heard.len(), numbers.len(), "nothing damaged");
     for (i, h) in heard.iter().enumerate() {
-        let Heard::Word { start, end, .. } = h else {
-            panic!("damaged")
-        };
+        let Heard::Word { start, end, .. } = h else { panic!("damaged") };
         let truth = 0.1 + i as f64 * (TOKEN_S + GAP_S);
-        assert!(
-            (start - truth).abs() < 0.004 && (end - truth - TOKEN_S).abs() < 0.004,
-            "{start} {truth}"
-        );
+        assert!((start - truth).abs() < 0.004 && (end - truth - TOKEN_S).abs() < 0.004, "{start} {truth}");
     }
 }
 
@@ -125,34 +103,15 @@ fn rates_levels_noise_dc_and_resampling() {
                 let mut pcm = sentence(&numbers, 1, rate, db);
                 let peak = 32767.0 * 10_f64.powf(db / 20.0);
                 add(&mut pcm, &mut rng, noise * peak, dc);
-                assert_eq!(
-                    words(&decode(&pcm, rate)),
-                    tokens(&numbers, 1),
-                    "{rate} Hz {db} dB noise {noise} dc {dc}"
-                );
+                assert_eq!(words(&decode(&pcm, rate)), tokens(&numbers, 1), "{rate} Hz {db} dB noise {noise} dc {dc}");
             }
         }
     }
-    for (from, to) in [
-        (8000, 16000),
-        (8000, 48000),
-        (16000, 8000),
-        (24000, 16000),
-        (48000, 8000),
-        (24000, 8000),
-    ] {
+    for (from, to) in [(8000, 16000), (8000, 48000), (16000, 8000), (24000, 16000), (48000, 8000), (24000, 8000)] {
         let pcm = resample(&sentence(&numbers, 1, from, -20.0), from, to);
-        assert_eq!(
-            words(&decode(&pcm, to)),
-            tokens(&numbers, 1),
-            "{from} -> {to}"
-        );
+        assert_eq!(words(&decode(&pcm, to)), tokens(&numbers, 1), "{from} -> {to}");
         let back = resample(&pcm, to, from);
-        assert_eq!(
-            words(&decode(&back, from)),
-            tokens(&numbers, 1),
-            "{from} -> {to} -> {from}"
-        );
+        assert_eq!(words(&decode(&back, from)), tokens(&numbers, 1), "{from} -> {to} -> {from}");
     }
 }
 
@@ -191,28 +150,16 @@ fn stays_inside_the_telephone_band() {
     for block in pcm.chunks_exact(512).step_by(8) {
         for k in 0..256 {
             let w = std::f64::consts::TAU * f64::from(k) / 512.0;
-            let (re, im) = block
-                .iter()
-                .enumerate()
-                .fold((0.0, 0.0), |(re, im), (i, s)| {
-                    let x = f64::from(*s)
-                        * (0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / 512.0).cos());
-                    (re + x * (w * i as f64).cos(), im + x * (w * i as f64).sin())
-                });
+            let (re, im) = block.iter().enumerate().fold((0.0, 0.0), |(re, im), (i, s)| {
+                let x = f64::from(*s) * (0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / 512.0).cos());
+                (re + x * (w * i as f64).cos(), im + x * (w * i as f64).sin())
+            });
             let power = re * re + im * im;
             let hz = f64::from(k) * 31.25;
-            if (300.0..=3400.0).contains(&hz) {
-                inside += power
-            } else {
-                outside += power
-            }
+            if (300.0..=3400.0).contains(&hz) { inside += power } else { outside += power }
         }
     }
-    assert!(
-        outside < inside * 0.001,
-        "{:.1} dB outside",
-        10.0 * f64::log10(outside / inside)
-    );
+    assert!(outside < inside * 0.001, "{:.1} dB outside", 10.0 * f64::log10(outside / inside));
 }
 
 /// What damage does: never a word that was not said; and whether it was noticed as damage.
@@ -238,10 +185,7 @@ fn damage_never_makes_another_word() {
                 tried += 1;
                 let heard = decode(&pcm, rate);
                 let got = words(&heard);
-                wrong += got
-                    .iter()
-                    .filter(|t| t.lang != 1 || !numbers.contains(&t.n))
-                    .count();
+                wrong += got.iter().filter(|t| t.lang != 1 || !numbers.contains(&t.n)).count();
                 if got.len() == 3 {
                     survived += 1;
                 }
@@ -253,14 +197,8 @@ fn damage_never_makes_another_word() {
     }
     assert_eq!(wrong, 0, "wrong words in {tried} damaged tokens");
     // A START or END made longer, or cut by a millisecond or two, still leaves the right word: that is no error.
-    assert!(
-        survived * 10 < tried,
-        "{survived} of {tried} damaged tokens still read"
-    );
-    assert!(
-        (reported + survived) * 100 >= tried * 95,
-        "{reported} of {tried} reported"
-    );
+    assert!(survived * 10 < tried, "{survived} of {tried} damaged tokens still read");
+    assert!((reported + survived) * 100 >= tried * 95, "{reported} of {tried} reported");
 }
 
 #[test]
@@ -273,18 +211,9 @@ fn byte_swapped_halved_and_overlapped_audio_gives_no_word() {
         assert_eq!(words(&decode(&pcm, rate * 2)), [], "the wrong rate");
         let reversed: Vec<i16> = pcm.iter().rev().copied().collect();
         assert_eq!(words(&decode(&reversed, rate)), []);
-        let other = sentence(
-            &numbers.iter().map(|n| n + 7).collect::<Vec<_>>(),
-            1,
-            rate,
-            -20.0,
-        );
+        let other = sentence(&numbers.iter().map(|n| n + 7).collect::<Vec<_>>(), 1, rate, -20.0);
         let shift = (0.03 * f64::from(rate)) as usize;
-        let mixed: Vec<i16> = pcm[shift..]
-            .iter()
-            .zip(&other)
-            .map(|(a, b)| a / 2 + b / 2)
-            .collect();
+        let mixed: Vec<i16> = pcm[shift..].iter().zip(&other).map(|(a, b)| a / 2 + b / 2).collect();
         assert_eq!(words(&decode(&mixed, rate)), [], "two voices at one level");
     }
 }
@@ -301,33 +230,18 @@ fn false_accept_rate() {
         random_symbols += u32::from(Token::accepts(&symbols));
     }
     // Expected 200000 / 2^14 = 12.2; six sigma above is 33.
-    assert!(
-        random_symbols <= 33,
-        "{random_symbols} of 200000 random symbol strings accepted"
-    );
+    assert!(random_symbols <= 33, "{random_symbols} of 200000 random symbol strings accepted");
 
-    let noise: Vec<i16> = (0..rate as usize * 60)
-        .map(|_| rng.random_range(-8000..8000))
-        .collect();
+    let noise: Vec<i16> = (0..rate as usize * 60).map(|_| rng.random_range(-8000..8000)).collect();
     assert_eq!(decode(&noise, rate), [], "a minute of noise");
     let mut wrong = 0;
     for _ in 0..400 {
         let (n, m) = (rng.random_range(0..WORDS), rng.random_range(0..WORDS));
         // The cut lies between two data symbols, on the grid: only the CRC can tell.
         let cut = 800 + rng.random_range(2..6) * 160;
-        let spliced = [
-            &sentence(&[n], 0, rate, -20.0)[..cut],
-            &sentence(&[m], 1, rate, -20.0)[cut..],
-        ]
-        .concat();
+        let spliced = [&sentence(&[n], 0, rate, -20.0)[..cut], &sentence(&[m], 1, rate, -20.0)[cut..]].concat();
         let said = [Token { lang: 0, n }, Token { lang: 1, n: m }];
-        wrong += words(&decode(&spliced, rate))
-            .iter()
-            .filter(|t| !said.contains(t))
-            .count();
+        wrong += words(&decode(&spliced, rate)).iter().filter(|t| !said.contains(t)).count();
     }
-    assert!(
-        wrong <= 1,
-        "{wrong} wrong words out of 400 spliced tokens, expected 0.02"
-    );
+    assert!(wrong <= 1, "{wrong} wrong words out of 400 spliced tokens, expected 0.02");
 }

@@ -19,11 +19,7 @@ pub struct CodedEngine {
 impl CodedEngine {
     /// `revision_rate` is the share of newest words that an interim gets wrong at first; `seed` decides which.
     pub fn new(seed: u64, revision_rate: f64) -> CodedEngine {
-        CodedEngine {
-            seed,
-            revision_rate,
-            streams: AtomicU64::new(0),
-        }
+        CodedEngine { seed, revision_rate, streams: AtomicU64::new(0) }
     }
 }
 
@@ -32,16 +28,8 @@ impl Engine for CodedEngine {
         "coded"
     }
 
-    fn recognizer(
-        &self,
-        language: &str,
-        sample_rate: u32,
-    ) -> Result<Box<dyn Recognizer>, EngineError> {
-        let lang = if language.eq_ignore_ascii_case("multi") {
-            None
-        } else {
-            Some(known(language)?)
-        };
+    fn recognizer(&self, language: &str, sample_rate: u32) -> Result<Box<dyn Recognizer>, EngineError> {
+        let lang = if language.eq_ignore_ascii_case("multi") { None } else { Some(known(language)?) };
         if !(8000..=48000).contains(&sample_rate) {
             return Err(EngineError::new(
                 EngineErrorKind::BadInput,
@@ -74,26 +62,13 @@ impl Engine for CodedEngine {
             .map(|word| match Token::parse(word) {
                 Some(token) if source.is_none_or(|s| s == token.lang) => {
                     detected.get_or_insert(token.lang);
-                    dress(
-                        word,
-                        &Token {
-                            lang: target,
-                            ..token
-                        }
-                        .text(),
-                    )
+                    dress(word, &Token { lang: target, ..token }.text())
                 }
-                _ => dress(
-                    word,
-                    &format!("[{}]", word.trim_matches(|c: char| !c.is_alphanumeric())),
-                ),
+                _ => dress(word, &format!("[{}]", word.trim_matches(|c: char| !c.is_alphanumeric()))),
             })
             .collect();
         let from = source.or(detected).unwrap_or(0);
-        Ok((
-            codec::LANGUAGES[usize::from(from)].to_owned(),
-            words.join(" "),
-        ))
+        Ok((codec::LANGUAGES[usize::from(from)].to_owned(), words.join(" ")))
     }
 
     fn synthesize(
@@ -107,17 +82,9 @@ impl Engine for CodedEngine {
         if let Some(language) = language {
             known(language)?;
         }
-        for word in text
-            .split_whitespace()
-            .filter(|w| w.chars().any(char::is_alphanumeric))
-        {
+        for word in text.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)) {
             let mut pcm = Vec::new();
-            codec::encode(
-                Token::parse(word).unwrap_or_else(|| Token::foreign(word)),
-                sample_rate,
-                SPEECH_DB,
-                &mut pcm,
-            );
+            codec::encode(Token::parse(word).unwrap_or_else(|| Token::foreign(word)), sample_rate, SPEECH_DB, &mut pcm);
             codec::silence(GAP_S, sample_rate, &mut pcm);
             if !sink(&pcm) {
                 break;
@@ -129,10 +96,7 @@ impl Engine for CodedEngine {
 
 fn known(language: &str) -> Result<u8, EngineError> {
     codec::language_index(language).ok_or_else(|| {
-        EngineError::new(
-            EngineErrorKind::UnsupportedLanguage,
-            format!("language {language} is not supported"),
-        )
+        EngineError::new(EngineErrorKind::UnsupportedLanguage, format!("language {language} is not supported"))
     })
 }
 
@@ -141,20 +105,14 @@ fn dress(original: &str, word: &str) -> String {
     let bare = original.trim_matches(|c: char| !c.is_alphanumeric());
     let at = original.find(bare).unwrap_or(0);
     let (before, after) = (&original[..at], &original[at + bare.len()..]);
-    let word = if bare.starts_with(char::is_uppercase) {
-        capital(word)
-    } else {
-        word.to_owned()
-    };
+    let word = if bare.starts_with(char::is_uppercase) { capital(word) } else { word.to_owned() };
     format!("{before}{word}{after}")
 }
 
 /// The word with its first letter in upper case.
 pub fn capital(word: &str) -> String {
     let mut chars = word.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
 struct CodedRecognizer {
@@ -179,15 +137,7 @@ impl CodedRecognizer {
     }
 
     fn spelt(&self, confidence: f32) -> Vec<Word> {
-        self.words
-            .iter()
-            .map(|(t, start, end)| Word {
-                text: t.text(),
-                start: *start,
-                end: *end,
-                confidence,
-            })
-            .collect()
+        self.words.iter().map(|(t, start, end)| Word { text: t.text(), start: *start, end: *end, confidence }).collect()
     }
 }
 
@@ -238,11 +188,7 @@ mod tests {
     }
 
     fn text(words: &[Word]) -> String {
-        words
-            .iter()
-            .map(|w| w.text.as_str())
-            .collect::<Vec<_>>()
-            .join(" ")
+        words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -268,30 +214,14 @@ mod tests {
     #[test]
     fn translates_by_number_and_brackets_the_unknown() {
         let engine = CodedEngine::new(1, 0.0);
-        let (source, out) = engine
-            .translate("Enbako, hello enzozo!", None, "ES", None)
-            .unwrap();
-        assert_eq!(
-            (source.as_str(), out.as_str()),
-            ("en", "Esbako, [hello] eszozo!")
-        );
+        let (source, out) = engine.translate("Enbako, hello enzozo!", None, "ES", None).unwrap();
+        assert_eq!((source.as_str(), out.as_str()), ("en", "Esbako, [hello] eszozo!"));
         let (_, out) = engine.translate("enbako", Some("DE"), "ES", None).unwrap();
         assert_eq!(out, "[enbako]", "an English word is not German");
         assert_eq!(
-            engine
-                .translate("enbako", None, "QQ", None)
-                .unwrap_err()
-                .kind,
+            engine.translate("enbako", None, "QQ", None).unwrap_err().kind,
             EngineErrorKind::UnsupportedLanguage
         );
-        assert_eq!(
-            engine
-                .translate("... -", None, "ES", None)
-                .unwrap()
-                .1
-                .split(' ')
-                .count(),
-            2
-        );
+        assert_eq!(engine.translate("... -", None, "ES", None).unwrap().1.split(' ').count(), 2);
     }
 }

@@ -30,7 +30,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 
-const NET_0001: &str = "Deepgram did not receive audio data or a text message within the timeout window. See https://dpgr.am/net0001";
+const NET_0001: &str =
+    "Deepgram did not receive audio data or a text message within the timeout window. See https://dpgr.am/net0001";
 
 /// `GET /v1/listen`
 pub async fn listen(
@@ -51,15 +52,9 @@ pub async fn listen(
         refused(&request_id, status, code, text)
     };
     if !credentials(&headers).is_some_and(|key| app.key_is_good("deepgram", &key)) {
-        return refuse(
-            StatusCode::UNAUTHORIZED,
-            "INVALID_AUTH",
-            "Invalid credentials.",
-        );
+        return refuse(StatusCode::UNAUTHORIZED, "INVALID_AUTH", "Invalid credentials.");
     }
-    let pairs: Vec<_> = url::form_urlencoded::parse(raw.unwrap_or_default().as_bytes())
-        .into_owned()
-        .collect();
+    let pairs: Vec<_> = url::form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect();
     let query = match Query::parse(&pairs) {
         Ok(query) => query,
         Err(text) => return refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY_PARAMETER", &text),
@@ -68,17 +63,10 @@ pub async fn listen(
         app.stats.violation(format!("deepgram: {remark}"));
     }
     let scenario = app.scenario();
-    let open = app
-        .stats
-        .with(|n| n.open.get(&Stage::Stt).copied().unwrap_or(0));
+    let open = app.stats.with(|n| n.open.get(&Stage::Stt).copied().unwrap_or(0));
     if usize::try_from(open).unwrap_or(0) >= scenario.stt.max_streams {
         let text = "Too many requests. Please try again later";
-        return refused(
-            &request_id,
-            StatusCode::TOO_MANY_REQUESTS,
-            "TOO_MANY_REQUESTS",
-            text,
-        );
+        return refused(&request_id, StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS", text);
     }
     let recognizer = match app.engine.recognizer(&query.language, query.sample_rate) {
         Ok(recognizer) => recognizer,
@@ -87,17 +75,10 @@ pub async fn listen(
                 EngineErrorKind::UnsupportedLanguage | EngineErrorKind::BadInput => {
                     (StatusCode::BAD_REQUEST, "Bad Request")
                 }
-                EngineErrorKind::TooManyStreams => {
-                    (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS")
-                }
-                EngineErrorKind::Unavailable => {
-                    (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE")
-                }
+                EngineErrorKind::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS"),
+                EngineErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
             };
-            let text = format!(
-                "No such model/language/tier combination found: {}",
-                e.message
-            );
+            let text = format!("No such model/language/tier combination found: {}", e.message);
             return if status == StatusCode::BAD_REQUEST {
                 refuse(status, code, &text)
             } else {
@@ -106,18 +87,13 @@ pub async fn listen(
         }
     };
     let upgrade = match upgrade {
-        Ok(upgrade) => upgrade
-            .protocols(["token", "bearer"])
-            .max_message_size(4 << 20),
+        Ok(upgrade) => upgrade.protocols(["token", "bearer"]).max_message_size(4 << 20),
         Err(rejection) => {
             app.stats.violation("deepgram: no websocket handshake");
             return rejection.into_response();
         }
     };
-    let pace = Pace {
-        interim_ms: scenario.stt.interim_interval_ms,
-        cut_ms: scenario.stt.cut_after_ms,
-    };
+    let pace = Pace { interim_ms: scenario.stt.interim_interval_ms, cut_ms: scenario.stt.cut_after_ms };
     let encoding = query.encoding;
     let rate = query.sample_rate;
     let seed = app.chance(RngExt::random);
@@ -155,9 +131,7 @@ pub async fn listen(
 fn credentials(headers: &HeaderMap) -> Option<String> {
     let pair = |name: &str, separator: char| {
         let (scheme, key) = headers.get(name)?.to_str().ok()?.split_once(separator)?;
-        let known = ["token", "bearer"]
-            .iter()
-            .any(|s| scheme.trim().eq_ignore_ascii_case(s));
+        let known = ["token", "bearer"].iter().any(|s| scheme.trim().eq_ignore_ascii_case(s));
         known.then(|| key.trim().to_owned())
     };
     pair("authorization", ' ').or_else(|| pair("sec-websocket-protocol", ','))
@@ -202,11 +176,7 @@ impl Stream {
     async fn run(mut self, mut ws: WebSocket) {
         loop {
             // KeepAlive alone does not keep a stream that never had audio.
-            let idle_at = if self.audio {
-                self.last_heard
-            } else {
-                self.started
-            } + self.idle;
+            let idle_at = if self.audio { self.last_heard } else { self.started } + self.idle;
             let due = self.outbox.front().map(|(due, _)| *due);
             let fault_at = self.fault.as_ref().map(|(at, _)| *at);
             let far = Instant::now() + Duration::from_secs(3600);
@@ -267,33 +237,21 @@ impl Stream {
             return self.close_stream();
         }
         if bytes.starts_with(b"{\"type\"") {
-            self.app
-                .stats
-                .violation("deepgram: JSON in a binary frame was taken for audio");
+            self.app.stats.violation("deepgram: JSON in a binary frame was taken for audio");
         }
         self.audio = true;
         let pcm: Vec<i16> = match self.encoding {
             Encoding::Linear16 if bytes.len() % 2 == 1 => {
-                self.app
-                    .stats
-                    .violation("deepgram: half a sample (DATA-0000)");
-                return Next::Close(
-                    1008,
-                    "DATA-0000: The payload cannot be decoded as linear16 audio.".to_owned(),
-                );
+                self.app.stats.violation("deepgram: half a sample (DATA-0000)");
+                return Next::Close(1008, "DATA-0000: The payload cannot be decoded as linear16 audio.".to_owned());
             }
-            Encoding::Linear16 => bytes
-                .chunks_exact(2)
-                .map(|b| i16::from_le_bytes([b[0], b[1]]))
-                .collect(),
+            Encoding::Linear16 => bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect(),
             Encoding::Mulaw => bytes.iter().map(|b| g711::ulaw_to_linear(*b)).collect(),
             Encoding::Alaw => bytes.iter().map(|b| g711::alaw_to_linear(*b)).collect(),
         };
         self.sha.update(bytes);
         let seconds = pcm.len() as f64 / f64::from(self.sample_rate);
-        self.app
-            .stats
-            .with(|n| *n.audio_s.entry(Stage::Stt).or_default() += seconds);
+        self.app.stats.with(|n| *n.audio_s.entry(Stage::Stt).or_default() += seconds);
         if let Some(text) = self.rate.audio(std::time::Instant::now(), seconds) {
             self.app.stats.violation(format!("deepgram: {text}"));
         }
@@ -306,11 +264,7 @@ impl Stream {
     fn text(&mut self, text: &str) -> Next {
         self.last_heard = Instant::now();
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(text);
-        let kind = parsed
-            .as_ref()
-            .ok()
-            .and_then(|v| v.get("type"))
-            .and_then(|t| t.as_str());
+        let kind = parsed.as_ref().ok().and_then(|v| v.get("type")).and_then(|t| t.as_str());
         match kind {
             Some("KeepAlive") => Next::Go,
             Some("Finalize") => {
@@ -320,15 +274,10 @@ impl Stream {
             }
             Some("CloseStream") => self.close_stream(),
             _ => {
-                self.app
-                    .stats
-                    .violation(format!("deepgram: unknown message {:.60}", text));
+                self.app.stats.violation(format!("deepgram: unknown message {:.60}", text));
                 let error = serde_json::json!({"type": "Error", "variant": "SchemaError", "description": "Could not deserialize last text message."});
                 self.outbox.push_back((Instant::now(), error.to_string()));
-                Next::Close(
-                    1008,
-                    "DATA-0000: Could not deserialize last text message.".to_owned(),
-                )
+                Next::Close(1008, "DATA-0000: Could not deserialize last text message.".to_owned())
             }
         }
     }
@@ -343,54 +292,33 @@ impl Stream {
         let scenario = self.app.scenario();
         for message in messages {
             let delay = match message.kind {
-                Kind::Interim => self
-                    .app
-                    .chance(|rng| scenario.stt.interim_delay_ms.draw(rng)),
+                Kind::Interim => self.app.chance(|rng| scenario.stt.interim_delay_ms.draw(rng)),
                 Kind::Final => self.app.chance(|rng| scenario.stt.final_delay_ms.draw(rng)),
                 Kind::Event => Duration::ZERO,
             };
             if message.kind == Kind::Final
-                && let Some(text) = message
-                    .json
-                    .pointer("/channel/alternatives/0/transcript")
-                    .and_then(|t| t.as_str())
+                && let Some(text) = message.json.pointer("/channel/alternatives/0/transcript").and_then(|t| t.as_str())
                 && !text.is_empty()
             {
-                self.app
-                    .stats
-                    .with(|n| keep_last(&mut n.finals, text.to_owned()));
+                self.app.stats.with(|n| keep_last(&mut n.finals, text.to_owned()));
             }
             // A slow message holds back those behind it: the order is the vendor's promise.
-            let earliest = self
-                .outbox
-                .back()
-                .map_or_else(Instant::now, |(due, _)| (*due).max(Instant::now()));
-            self.outbox.push_back((
-                earliest.max(Instant::now() + delay),
-                message.json.to_string(),
-            ));
+            let earliest = self.outbox.back().map_or_else(Instant::now, |(due, _)| (*due).max(Instant::now()));
+            self.outbox.push_back((earliest.max(Instant::now() + delay), message.json.to_string()));
         }
     }
 }
 
 /// Now as `2026-11-20T10:35:00.000Z` (civil date from days, Howard Hinnant's algorithm).
 fn iso_now() -> String {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86400 + 719_468, since.as_secs() % 86400);
     let (era, doe) = (days / 146_097, days % 146_097);
     let yoe = (doe - doe / 1460 + doe / 36524 - doe / 146_096) / 365;
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
-    let (day, month) = (
-        doy - (153 * mp + 2) / 5 + 1,
-        if mp < 10 { mp + 3 } else { mp - 9 },
-    );
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
     let year = yoe + era * 400 + u64::from(month <= 2);
     let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z",
-        since.subsec_millis()
-    )
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", since.subsec_millis())
 }

@@ -80,20 +80,9 @@ const FLAGS: &[&str] = &[
     "detect_entities",
     "mip_opt_out",
 ];
-const OTHER_ENCODINGS: &[&str] = &[
-    "linear32", "flac", "amr-nb", "amr-wb", "opus", "ogg-opus", "speex", "g729",
-];
+const OTHER_ENCODINGS: &[&str] = &["linear32", "flac", "amr-nb", "amr-wb", "opus", "ogg-opus", "speex", "g729"];
 /// May be given more than once.
-const REPEATABLE: &[&str] = &[
-    "redact",
-    "keyterm",
-    "keywords",
-    "search",
-    "replace",
-    "tag",
-    "extra",
-    "language_hint",
-];
+const REPEATABLE: &[&str] = &["redact", "keyterm", "keywords", "search", "replace", "tag", "extra", "language_hint"];
 
 impl Query {
     /// Checks `name=value` pairs in order; the error is the text for `err_msg`.
@@ -112,32 +101,21 @@ impl Query {
         };
         let (mut encoding, mut seen) = (None, Vec::new());
         for (name, value) in pairs {
-            let bad = |want: &str| {
-                Err(format!(
-                    "Failed to deserialize query parameters: {name}: `{value}` is not {want}"
-                ))
-            };
+            let bad =
+                |want: &str| Err(format!("Failed to deserialize query parameters: {name}: `{value}` is not {want}"));
             let flag = || match value.as_str() {
                 "true" => Ok(true),
                 "false" => Ok(false),
-                _ => Err(format!(
-                    "Failed to deserialize query parameters: {name}: `{value}` is not `true` or `false`"
-                )),
+                _ => Err(format!("Failed to deserialize query parameters: {name}: `{value}` is not `true` or `false`")),
             };
             if seen.contains(&name) && !REPEATABLE.contains(&name.as_str()) {
-                return Err(format!(
-                    "Failed to deserialize query parameters: duplicate field `{name}`"
-                ));
+                return Err(format!("Failed to deserialize query parameters: duplicate field `{name}`"));
             }
             seen.push(name);
             match name.as_str() {
-                "model" if MODELS.contains(&value.as_str()) || is_uuid(value) => {
-                    query.model.clone_from(value)
-                }
+                "model" if MODELS.contains(&value.as_str()) || is_uuid(value) => query.model.clone_from(value),
                 "model" => {
-                    return Err(format!(
-                        "No such model/language/tier combination found: {value}"
-                    ));
+                    return Err(format!("No such model/language/tier combination found: {value}"));
                 }
                 "language" if !value.is_empty() => query.language.clone_from(value),
                 "encoding" => {
@@ -146,9 +124,7 @@ impl Query {
                         "mulaw" => Encoding::Mulaw,
                         "alaw" => Encoding::Alaw,
                         other if OTHER_ENCODINGS.contains(&other) => {
-                            return Err(format!(
-                                "the emulator decodes linear16, mulaw and alaw only, not {other}"
-                            ));
+                            return Err(format!("the emulator decodes linear16, mulaw and alaw only, not {other}"));
                         }
                         _ => return bad("a known encoding"),
                     });
@@ -178,15 +154,7 @@ impl Query {
                 }
                 "keyterm" if value.is_empty() => return bad("a term"),
                 "redact"
-                    if ![
-                        "pci",
-                        "numbers",
-                        "aggressive_numbers",
-                        "ssn",
-                        "true",
-                        "false",
-                    ]
-                    .contains(&value.as_str()) =>
+                    if !["pci", "numbers", "aggressive_numbers", "ssn", "true", "false"].contains(&value.as_str()) =>
                 {
                     return bad("pci, numbers, aggressive_numbers, ssn, true or false");
                 }
@@ -196,31 +164,21 @@ impl Query {
                 "callback" | "callback_method" => {
                     return Err("the emulator sends results to the socket only".to_owned());
                 }
-                "version" | "diarize_model" | "tag" | "keyterm" | "keywords" | "redact"
-                | "extra" | "replace" | "search" | "language_hint" => {}
+                "version" | "diarize_model" | "tag" | "keyterm" | "keywords" | "redact" | "extra" | "replace"
+                | "search" | "language_hint" => {}
                 other if FLAGS.contains(&other) => {
                     flag()?;
                 }
                 other => {
-                    return Err(format!(
-                        "Failed to deserialize query parameters: unknown field `{other}`"
-                    ));
+                    return Err(format!("Failed to deserialize query parameters: unknown field `{other}`"));
                 }
             }
         }
         query.whole(encoding, |name| seen.iter().any(|s| *s == name))
     }
 
-    fn whole(
-        mut self,
-        encoding: Option<Encoding>,
-        has: impl Fn(&str) -> bool,
-    ) -> Result<Query, String> {
-        let missing = |name: &str| {
-            Err(format!(
-                "Failed to deserialize query parameters: missing field `{name}`"
-            ))
-        };
+    fn whole(mut self, encoding: Option<Encoding>, has: impl Fn(&str) -> bool) -> Result<Query, String> {
+        let missing = |name: &str| Err(format!("Failed to deserialize query parameters: missing field `{name}`"));
         match encoding {
             _ if self.model.is_empty() => return missing("model"),
             None => return missing("encoding"),
@@ -238,10 +196,7 @@ impl Query {
             return Err("keywords are not supported by nova-3 models; use keyterm".to_owned());
         }
         if self.language == "multi" && !nova_3 && !self.model.starts_with("nova-2") {
-            return Err(format!(
-                "No such model/language/tier combination found: {} multi",
-                self.model
-            ));
+            return Err(format!("No such model/language/tier combination found: {} multi", self.model));
         }
         if self.utterance_end_ms.is_some_and(|ms| ms < 1000) {
             self.remarks.push("utterance_end_ms below 1000".to_owned());
@@ -252,13 +207,11 @@ impl Query {
 
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
-        && text.bytes().enumerate().all(|(i, b)| {
-            if matches!(i, 8 | 13 | 18 | 23) {
-                b == b'-'
-            } else {
-                b.is_ascii_hexdigit()
-            }
-        })
+        && text.bytes().enumerate().all(
+            |(i, b)| {
+                if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() }
+            },
+        )
 }
 
 #[cfg(test)]
@@ -266,9 +219,7 @@ mod tests {
     use super::*;
 
     fn parse(query: &str) -> Result<Query, String> {
-        let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
+        let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         Query::parse(&pairs)
     }
 
@@ -277,30 +228,16 @@ mod tests {
     #[test]
     fn good_queries() {
         let q = parse(GOOD).unwrap();
-        assert_eq!(
-            (q.endpointing_ms, q.sample_rate, q.language.as_str()),
-            (Some(10), 16000, "en")
-        );
+        assert_eq!((q.endpointing_ms, q.sample_rate, q.language.as_str()), (Some(10), 16000, "en"));
         let q = parse(&format!("{GOOD}&language=es&interim_results=true&endpointing=false&utterance_end_ms=1000&vad_events=true&smart_format=true&no_delay=true&channels=1&keyterm=a&keyterm=b")).unwrap();
-        assert_eq!(
-            (
-                q.endpointing_ms,
-                q.utterance_end_ms,
-                q.punctuate,
-                q.vad_events
-            ),
-            (None, Some(1000), true, true)
-        );
+        assert_eq!((q.endpointing_ms, q.utterance_end_ms, q.punctuate, q.vad_events), (None, Some(1000), true, true));
     }
 
     #[test]
     fn bad_queries() {
         for (query, hint) in [
             ("encoding=linear16&sample_rate=16000".to_owned(), "model"),
-            (
-                "model=nova-9&encoding=linear16&sample_rate=16000".to_owned(),
-                "nova-9",
-            ),
+            ("model=nova-9&encoding=linear16&sample_rate=16000".to_owned(), "nova-9"),
             ("model=nova-3&encoding=linear16".to_owned(), "sample_rate"),
             ("model=nova-3&sample_rate=16000".to_owned(), "encoding"),
             (format!("{GOOD}&interim=true"), "interim"),
@@ -310,10 +247,7 @@ mod tests {
             (format!("{GOOD}&endpointing=soon"), "endpointing"),
             (format!("{GOOD}&keywords=x:2"), "keyterm"),
             (format!("{GOOD}&channels=2"), "channel"),
-            (
-                "model=nova-2&encoding=linear16&sample_rate=16000&keyterm=x".to_owned(),
-                "nova-3",
-            ),
+            ("model=nova-2&encoding=linear16&sample_rate=16000&keyterm=x".to_owned(), "nova-3"),
         ] {
             let error = parse(&query).unwrap_err();
             assert!(error.contains(hint), "{query}: {error}");

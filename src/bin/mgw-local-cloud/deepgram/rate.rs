@@ -20,14 +20,7 @@ pub struct RateWatch {
 impl RateWatch {
     /// Watches from `now`; audio may come at `limit` times real time, faster only for less than `window`.
     pub fn new(now: Instant, limit: f64, window: Duration) -> RateWatch {
-        RateWatch {
-            limit,
-            step: window / STEPS,
-            began: now,
-            received: 0.0,
-            fast: 0,
-            ahead: 0.0,
-        }
+        RateWatch { limit, step: window / STEPS, began: now, received: 0.0, fast: 0, ahead: 0.0 }
     }
 
     /// Notes audio received; the text of a violation comes once per offence.
@@ -47,10 +40,7 @@ impl RateWatch {
             self.fast = 0;
             self.ahead = 0.0;
             self.received = 0.0;
-            return Some(format!(
-                "audio faster than {} times real time for {window:.1} s",
-                self.limit
-            ));
+            return Some(format!("audio faster than {} times real time for {window:.1} s", self.limit));
         }
         None
     }
@@ -63,30 +53,19 @@ mod tests {
     fn run(pieces: impl Iterator<Item = (u64, f64)>) -> usize {
         let start = Instant::now();
         let mut watch = RateWatch::new(start, 1.25, Duration::from_secs(5));
-        pieces
-            .filter_map(|(ms, s)| watch.audio(start + Duration::from_millis(ms), s))
-            .count()
+        pieces.filter_map(|(ms, s)| watch.audio(start + Duration::from_millis(ms), s)).count()
     }
 
     #[test]
     fn only_sustained_haste_counts() {
         assert_eq!(run((0..600).map(|i| (i * 100, 0.1))), 0, "real time");
         assert_eq!(run((0..600).map(|i| (i * 100, 0.12))), 0, "1.2 times");
-        assert!(
-            run((0..600).map(|i| (i * 100, 0.14))) >= 8,
-            "1.4 times for a minute"
-        );
+        assert!(run((0..600).map(|i| (i * 100, 0.14))) >= 8, "1.4 times for a minute");
         assert_eq!(
-            run((0..40)
-                .map(|i| (i * 100, 0.2))
-                .chain((40..300).map(|i| (i * 100, 0.1)))),
+            run((0..40).map(|i| (i * 100, 0.2)).chain((40..300).map(|i| (i * 100, 0.1)))),
             0,
             "4 s of catching up"
         );
-        assert_eq!(
-            run((0..600).map(|i| (i, 0.1))),
-            1,
-            "a minute of audio in half a second"
-        );
+        assert_eq!(run((0..600).map(|i| (i, 0.1))), 1, "a minute of audio in half a second");
     }
 }

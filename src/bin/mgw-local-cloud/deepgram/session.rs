@@ -70,13 +70,7 @@ pub struct Session {
 
 impl Session {
     /// A stream that begins now.
-    pub fn new(
-        query: Query,
-        pace: Pace,
-        recognizer: Box<dyn Recognizer>,
-        request_id: String,
-        seed: u64,
-    ) -> Session {
+    pub fn new(query: Query, pace: Pace, recognizer: Box<dyn Recognizer>, request_id: String, seed: u64) -> Session {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         Session {
             frame: query.sample_rate as usize / 100,
@@ -126,10 +120,7 @@ impl Session {
                     self.in_speech = true;
                     if self.query.vad_events {
                         let json = json!({"type": "SpeechStarted", "channel": [0, 1], "timestamp": seconds(began)});
-                        out.push(Message {
-                            json,
-                            kind: Kind::Event,
-                        });
+                        out.push(Message { json, kind: Kind::Event });
                     }
                 }
             }
@@ -139,15 +130,9 @@ impl Session {
         let silence = self.now - self.last_voice;
         if self.in_speech {
             let spoken = self.voice_from.map_or(0, |from| self.now - from);
-            if self
-                .query
-                .endpointing_ms
-                .is_some_and(|ms| silence >= ms.max(LEAST_ENDPOINT_MS))
-            {
+            if self.query.endpointing_ms.is_some_and(|ms| silence >= ms.max(LEAST_ENDPOINT_MS)) {
                 self.finish(true, false, out);
-            } else if (spoken >= self.cut_after && silence >= WORD_GAP_MS)
-                || spoken >= CUT_AT_MOST_MS
-            {
+            } else if (spoken >= self.cut_after && silence >= WORD_GAP_MS) || spoken >= CUT_AT_MOST_MS {
                 self.finish(false, false, out);
             }
         }
@@ -159,10 +144,7 @@ impl Session {
             } else if self.query.interim_results {
                 let words = self.recognizer.hypothesis();
                 let json = self.results(&words, (false, false), None);
-                out.push(Message {
-                    json,
-                    kind: Kind::Interim,
-                });
+                out.push(Message { json, kind: Kind::Interim });
             }
         }
     }
@@ -183,12 +165,8 @@ impl Session {
         {
             self.last_word_end = None;
             self.sentence_open = false;
-            let json =
-                json!({"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(end)});
-            out.push(Message {
-                json,
-                kind: Kind::Final,
-            });
+            let json = json!({"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(end)});
+            out.push(Message { json, kind: Kind::Final });
         }
     }
 
@@ -212,10 +190,7 @@ impl Session {
             "created": created, "duration": seconds(self.now), "channels": 1, "models": [self.request_id],
             "model_info": { (self.request_id.as_str()): {"name": self.query.model, "version": "local-cloud", "arch": self.query.model} },
         });
-        out.push(Message {
-            json,
-            kind: Kind::Final,
-        });
+        out.push(Message { json, kind: Kind::Final });
         out
     }
 
@@ -225,27 +200,17 @@ impl Session {
             self.last_word_end = Some(last.end);
         }
         let json = self.results(&words, (true, speech_final), from_finalize.then_some(true));
-        out.push(Message {
-            json,
-            kind: Kind::Final,
-        });
+        out.push(Message { json, kind: Kind::Final });
         self.sentence_open = !speech_final && (self.sentence_open || !words.is_empty());
         self.from = self.now;
         self.voice_from = None;
-        self.cut_after = self
-            .rng
-            .random_range(self.pace.cut_ms.0..=self.pace.cut_ms.1);
+        self.cut_after = self.rng.random_range(self.pace.cut_ms.0..=self.pace.cut_ms.1);
         if speech_final {
             self.in_speech = false;
         }
     }
 
-    fn results(
-        &self,
-        words: &[Word],
-        (is_final, speech_final): (bool, bool),
-        from_finalize: Option<bool>,
-    ) -> Value {
+    fn results(&self, words: &[Word], (is_final, speech_final): (bool, bool), from_finalize: Option<bool>) -> Value {
         let multi = self.query.language == "multi";
         let ends = speech_final || from_finalize.is_some();
         let shown: Vec<String> = words
@@ -253,11 +218,7 @@ impl Session {
             .enumerate()
             .map(|(i, w)| {
                 let first = i == 0 && !self.sentence_open;
-                let text = if first && self.query.punctuate {
-                    capital(&w.text)
-                } else {
-                    w.text.clone()
-                };
+                let text = if first && self.query.punctuate { capital(&w.text) } else { w.text.clone() };
                 let stop = self.query.punctuate && ends && i + 1 == words.len();
                 if stop { text + "." } else { text }
             })
@@ -278,8 +239,7 @@ impl Session {
             .collect();
         let count = words.len().max(1) as f32;
         let confidence = words.iter().map(|w| w.confidence).sum::<f32>() / count;
-        let mut alternative =
-            json!({"transcript": shown.join(" "), "confidence": confidence, "words": listed});
+        let mut alternative = json!({"transcript": shown.join(" "), "confidence": confidence, "words": listed});
         if multi {
             let mut languages: Vec<&str> = words.iter().filter_map(|w| w.text.get(..2)).collect();
             languages.dedup();

@@ -16,11 +16,7 @@ const fn constants() -> [u32; 64] {
             let (mut low, mut high) = (0_u128, 1 << 36);
             while high - low > 1 {
                 let middle = (low + high) / 2;
-                if middle * middle * middle <= candidate << 96 {
-                    low = middle
-                } else {
-                    high = middle
-                }
+                if middle * middle * middle <= candidate << 96 { low = middle } else { high = middle }
             }
             k[found] = low as u32;
             found += 1;
@@ -41,21 +37,9 @@ pub struct Sha256 {
 impl Sha256 {
     /// Nothing hashed yet.
     pub fn new() -> Sha256 {
-        let state = [
-            0x6a09_e667,
-            0xbb67_ae85,
-            0x3c6e_f372,
-            0xa54f_f53a,
-            0x510e_527f,
-            0x9b05_688c,
-            0x1f83_d9ab,
-            0x5be0_cd19,
-        ];
-        Sha256 {
-            state,
-            block: Vec::new(),
-            length: 0,
-        }
+        let state =
+            [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+        Sha256 { state, block: Vec::new(), length: 0 }
     }
 
     /// Hashes more bytes.
@@ -77,10 +61,7 @@ impl Sha256 {
         end.resize(1 + (119 - self.block.len()) % 64, 0);
         end.extend_from_slice(&bits.to_be_bytes());
         self.update(&end);
-        self.state
-            .iter()
-            .map(|word| format!("{word:08x}"))
-            .collect()
+        self.state.iter().map(|word| format!("{word:08x}")).collect()
     }
 
     fn round(&mut self, block: &[u8]) {
@@ -91,19 +72,12 @@ impl Sha256 {
         for i in 16..64 {
             let s0 = w[i - 15].rotate_right(7) ^ w[i - 15].rotate_right(18) ^ w[i - 15] >> 3;
             let s1 = w[i - 2].rotate_right(17) ^ w[i - 2].rotate_right(19) ^ w[i - 2] >> 10;
-            w[i] = w[i - 16]
-                .wrapping_add(s0)
-                .wrapping_add(w[i - 7])
-                .wrapping_add(s1);
+            w[i] = w[i - 16].wrapping_add(s0).wrapping_add(w[i - 7]).wrapping_add(s1);
         }
         let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = self.state;
         for i in 0..64 {
             let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
-            let t1 = h
-                .wrapping_add(s1)
-                .wrapping_add(e & f ^ !e & g)
-                .wrapping_add(K[i])
-                .wrapping_add(w[i]);
+            let t1 = h.wrapping_add(s1).wrapping_add(e & f ^ !e & g).wrapping_add(K[i]).wrapping_add(w[i]);
             let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
             let t2 = s0.wrapping_add(a & b ^ a & c ^ b & c);
             (h, g, f, e, d, c, b, a) = (g, f, e, d.wrapping_add(t1), c, b, a, t1.wrapping_add(t2));
@@ -125,18 +99,9 @@ mod tests {
             bytes.chunks(7).for_each(|c| sha.update(c));
             sha.hex()
         };
-        assert_eq!(
-            digest(b""),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
-        assert_eq!(
-            digest(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(digest(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(digest(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         let long = digest(b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq");
-        assert_eq!(
-            long,
-            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"
-        );
+        assert_eq!(long, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
     }
 }

@@ -23,13 +23,7 @@ impl Vad {
     pub fn new() -> Vad {
         let mut blocks = [f64::MAX; 12];
         blocks[..2].fill(0.0);
-        Vad {
-            blocks,
-            block: 0,
-            frames: 0,
-            least: f64::MAX,
-            mean: None,
-        }
+        Vad { blocks, block: 0, frames: 0, least: f64::MAX, mean: None }
     }
 
     /// Whether a frame of 10 ms holds voice.
@@ -39,11 +33,7 @@ impl Vad {
         // The slow mean is the line's DC offset; a frame's own mean would swallow low tones.
         let line = self.mean.map_or(mean, |line| line + (mean - line) * 0.1);
         self.mean = Some(line);
-        let power = frame
-            .iter()
-            .map(|s| (f64::from(*s) - line).powi(2))
-            .sum::<f64>()
-            / count;
+        let power = frame.iter().map(|s| (f64::from(*s) - line).powi(2)).sum::<f64>() / count;
         self.least = self.least.min(power);
         self.frames += 1;
         if self.frames == BLOCK {
@@ -51,12 +41,7 @@ impl Vad {
             self.block = (self.block + 1) % self.blocks.len();
             (self.frames, self.least) = (0, f64::MAX);
         }
-        let floor = self
-            .blocks
-            .iter()
-            .copied()
-            .fold(f64::MAX, f64::min)
-            .min(FLOOR_MOST);
+        let floor = self.blocks.iter().copied().fold(f64::MAX, f64::min).min(FLOOR_MOST);
         power > (floor * OVER_FLOOR).max(LEAST)
     }
 }
@@ -87,15 +72,9 @@ mod tests {
             let mut vad = Vad::new();
             let voiced: Vec<bool> = pcm.chunks_exact(80).map(|f| vad.voiced(f)).collect();
             let after = &voiced[60..];
-            let (first, last) = (
-                after.iter().position(|v| *v),
-                after.iter().rposition(|v| *v),
-            );
+            let (first, last) = (after.iter().position(|v| *v), after.iter().rposition(|v| *v));
             let (first, last) = (first.unwrap() + 60, last.unwrap() + 60);
-            assert!(
-                (99..=102).contains(&first),
-                "{db} dB: begins at frame {first}"
-            );
+            assert!((99..=102).contains(&first), "{db} dB: begins at frame {first}");
             assert!((200..=206).contains(&last), "{db} dB: ends at frame {last}");
             let share = voiced[first..last].iter().filter(|v| **v).count();
             assert!(share >= 75, "{db} dB: {share} frames of voice");

@@ -53,14 +53,7 @@ impl Context {
             n.contexts += 1;
             n.contexts_open += 1;
         });
-        tokio::spawn(speak(
-            app.clone(),
-            params.clone(),
-            id.clone(),
-            queue,
-            stop.clone(),
-            out,
-        ));
+        tokio::spawn(speak(app.clone(), params.clone(), id.clone(), queue, stop.clone(), out));
         Ok(Context {
             closing: false,
             last: tokio::time::Instant::now(),
@@ -76,18 +69,9 @@ impl Context {
     /// Takes text; returns how many generations began.
     pub fn text(&mut self, text: &str, flush: bool) -> usize {
         self.buffer.push_str(text);
-        let need = self
-            .schedule
-            .get(self.generations)
-            .or(self.schedule.last())
-            .copied()
-            .unwrap_or(0);
+        let need = self.schedule.get(self.generations).or(self.schedule.last()).copied().unwrap_or(0);
         let enough = self.auto || self.buffer.chars().count() >= need;
-        if flush || (enough && !text.trim().is_empty()) {
-            self.generate()
-        } else {
-            0
-        }
+        if flush || (enough && !text.trim().is_empty()) { self.generate() } else { 0 }
     }
 
     fn generate(&mut self) -> usize {
@@ -124,26 +108,14 @@ impl Drop for Context {
 
 /// `generation_config.chunk_length_schedule` of the first message, or the default.
 fn schedule(first: &Value) -> Result<Vec<usize>, Refusal> {
-    let Some(list) = first
-        .pointer("/generation_config/chunk_length_schedule")
-        .filter(|v| !v.is_null())
-    else {
+    let Some(list) = first.pointer("/generation_config/chunk_length_schedule").filter(|v| !v.is_null()) else {
         return Ok(vec![120, 160, 250, 290]);
     };
-    let read = |v: &Value| {
-        v.as_u64()
-            .filter(|n| (50..=500).contains(n))
-            .and_then(|n| usize::try_from(n).ok())
-    };
+    let read = |v: &Value| v.as_u64().filter(|n| (50..=500).contains(n)).and_then(|n| usize::try_from(n).ok());
     list.as_array()
         .filter(|list| !list.is_empty())
         .and_then(|list| list.iter().map(read).collect())
-        .ok_or_else(|| {
-            (
-                "invalid_input_message",
-                "chunk_length_schedule: values from 50 to 500".to_owned(),
-            )
-        })
+        .ok_or_else(|| ("invalid_input_message", "chunk_length_schedule: values from 50 to 500".to_owned()))
 }
 
 async fn speak(
@@ -170,8 +142,7 @@ async fn speak(
             async move { out.send(message).await.is_ok() }
         });
         if let Err(e) = spoken.await {
-            app.stats
-                .violation(format!("elevenlabs: synthesis failed: {}", e.message));
+            app.stats.violation(format!("elevenlabs: synthesis failed: {}", e.message));
             let message = json!({"message": e.message, "error": "synthesis_failed", "code": 1008});
             let _ = out.send(Told::Send(with_id(message))).await;
         }
@@ -190,18 +161,14 @@ fn audio(chunk: &Chunk, aligned: bool, single: bool) -> Value {
     let alignment = if aligned && !chunk.text.is_empty() {
         let characters: Vec<String> = chunk.text.chars().map(String::from).collect();
         let each = chunk.ms / characters.len() as f64;
-        let starts: Vec<u64> = (0..characters.len())
-            .map(|i| (i as f64 * each) as u64)
-            .collect();
-        let lengths: Vec<u64> = starts
-            .iter()
-            .map(|s| (*s as f64 + each) as u64 - s)
-            .collect();
+        let starts: Vec<u64> = (0..characters.len()).map(|i| (i as f64 * each) as u64).collect();
+        let lengths: Vec<u64> = starts.iter().map(|s| (*s as f64 + each) as u64 - s).collect();
         json!({"chars": characters, "charStartTimesMs": starts, "charDurationsMs": lengths})
     } else {
         Value::Null
     };
-    let mut message = json!({"audio": STANDARD.encode(&chunk.bytes), "alignment": alignment, "normalizedAlignment": alignment});
+    let mut message =
+        json!({"audio": STANDARD.encode(&chunk.bytes), "alignment": alignment, "normalizedAlignment": alignment});
     if single {
         message["isFinal"] = Value::Null;
     }

@@ -44,15 +44,9 @@ where
     let work = {
         let (app, params, text, stop) = (app.clone(), params.clone(), text.clone(), stop.clone());
         tokio::task::spawn_blocking(move || {
-            app.engine.synthesize(
-                &text,
-                &params.voice,
-                params.language.as_deref(),
-                params.format.rate,
-                &mut |pcm| {
-                    !stop.load(Ordering::Relaxed) && sender.blocking_send(pcm.to_vec()).is_ok()
-                },
-            )
+            app.engine.synthesize(&text, &params.voice, params.language.as_deref(), params.format.rate, &mut |pcm| {
+                !stop.load(Ordering::Relaxed) && sender.blocking_send(pcm.to_vec()).is_ok()
+            })
         })
     };
     let mut waiting: Vec<i16> = Vec::new();
@@ -69,12 +63,8 @@ where
     let mut began: Option<Instant> = None;
     while !(ended && waiting.is_empty() && carried.is_empty()) {
         let range = scenario.tts.chunk_ms;
-        let (ms, odd) = app.chance(|rng| {
-            (
-                rng.random_range(range.0..=range.1),
-                rng.random_bool(scenario.tts.odd_chunk_rate),
-            )
-        });
+        let (ms, odd) =
+            app.chance(|rng| (rng.random_range(range.0..=range.1), rng.random_bool(scenario.tts.odd_chunk_rate)));
         let want = (params.format.rate as usize * ms as usize / 1000).max(1);
         while !ended && waiting.len() < want {
             match receiver.recv().await {
@@ -102,13 +92,8 @@ where
         sent += pcm.len();
         let upto = (characters.len() * sent).checked_div(total).unwrap_or(0);
         let seconds = pcm.len() as f64 / f64::from(params.format.rate);
-        app.stats
-            .with(|n| *n.audio_s.entry(Stage::Tts).or_default() += seconds);
-        let chunk = Chunk {
-            bytes,
-            text: characters[told..upto.max(told)].iter().collect(),
-            ms: seconds * 1000.0,
-        };
+        app.stats.with(|n| *n.audio_s.entry(Stage::Tts).or_default() += seconds);
+        let chunk = Chunk { bytes, text: characters[told..upto.max(told)].iter().collect(), ms: seconds * 1000.0 };
         told = upto.max(told);
         if !sink(chunk).await {
             break;

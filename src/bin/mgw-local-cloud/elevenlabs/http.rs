@@ -47,30 +47,15 @@ pub async fn stream(
     }
     let refuse = |status: StatusCode, (code, text): Refusal| {
         app.stats.violation(format!("elevenlabs: {code}: {text}"));
-        let kind = if status == StatusCode::UNAUTHORIZED {
-            "authentication_error"
-        } else {
-            "validation_error"
-        };
+        let kind = if status == StatusCode::UNAUTHORIZED { "authentication_error" } else { "validation_error" };
         let detail = json!({"type": kind, "code": code, "status": code, "message": text, "request_id": app.uuid()});
         (status, Json(json!({"detail": detail}))).into_response()
     };
-    let key = headers
-        .get("xi-api-key")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
+    let key = headers.get("xi-api-key").and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !app.key_is_good("elevenlabs", key) {
-        return refuse(
-            StatusCode::UNAUTHORIZED,
-            ("invalid_api_key", "Invalid API key".to_owned()),
-        );
+        return refuse(StatusCode::UNAUTHORIZED, ("invalid_api_key", "Invalid API key".to_owned()));
     }
-    let parsed = Params::parse(
-        voice,
-        &app.scenario().tts.voices,
-        &raw.unwrap_or_default(),
-        false,
-    );
+    let parsed = Params::parse(voice, &app.scenario().tts.voices, &raw.unwrap_or_default(), false);
     let mut params = match parsed {
         Ok(params) => params,
         Err(refusal) => return refuse(StatusCode::BAD_REQUEST, refusal),
@@ -78,14 +63,9 @@ pub async fn stream(
     let text = match read_body(&body, &mut params) {
         Ok(text) => text,
         Err(BodyError::Framework(name, text)) => {
-            app.stats
-                .violation(format!("elevenlabs: body: {name}: {text}"));
+            app.stats.violation(format!("elevenlabs: body: {name}: {text}"));
             let detail = json!([{"loc": ["body", name], "msg": text, "type": "value_error"}]);
-            return (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                Json(json!({"detail": detail})),
-            )
-                .into_response();
+            return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"detail": detail}))).into_response();
         }
         Err(BodyError::Refused(refusal)) => return refuse(StatusCode::BAD_REQUEST, refusal),
     };
@@ -104,15 +84,11 @@ pub async fn stream(
             async move { sender.send(chunk.bytes.into()).await.is_ok() }
         });
         if let Err(e) = sent.await {
-            app.stats
-                .violation(format!("elevenlabs: synthesis failed: {}", e.message));
+            app.stats.violation(format!("elevenlabs: synthesis failed: {}", e.message));
         }
     });
     let body = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver
-            .recv()
-            .await
-            .map(|bytes| (Ok::<_, Infallible>(bytes), receiver))
+        receiver.recv().await.map(|bytes| (Ok::<_, Infallible>(bytes), receiver))
     });
     let extra = [
         (header::CONTENT_TYPE.as_str(), kind),
@@ -121,11 +97,7 @@ pub async fn stream(
         ("current-concurrent-requests", "1"),
         ("maximum-concurrent-requests", "15"),
     ];
-    (
-        extra.map(|(n, v)| (n.to_owned(), v.to_owned())),
-        Body::from_stream(body),
-    )
-        .into_response()
+    (extra.map(|(n, v)| (n.to_owned(), v.to_owned())), Body::from_stream(body)).into_response()
 }
 
 /// A generation fault on HTTP can only end the connection.
@@ -150,10 +122,7 @@ fn read_body(body: &[u8], params: &mut Params) -> Result<String, BodyError> {
         return Err(framework("text", "JSON decode error"));
     };
     if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-        return Err(BodyError::Framework(
-            "body",
-            format!("unknown field {name:.40}"),
-        ));
+        return Err(BodyError::Framework("body", format!("unknown field {name:.40}")));
     }
     let Some(text) = fields.get("text").and_then(Value::as_str) else {
         return Err(framework("text", "Field required"));
@@ -164,18 +133,11 @@ fn read_body(body: &[u8], params: &mut Params) -> Result<String, BodyError> {
         };
         params.model = model.to_owned();
     }
-    params.language = fields
-        .get("language_code")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    params.language = fields.get("language_code").and_then(Value::as_str).map(str::to_owned);
     params.check_model(false).map_err(BodyError::Refused)?;
-    check_voice_settings(fields.get("voice_settings").unwrap_or(&Value::Null))
-        .map_err(BodyError::Refused)?;
+    check_voice_settings(fields.get("voice_settings").unwrap_or(&Value::Null)).map_err(BodyError::Refused)?;
     if text.trim().is_empty() {
-        return Err(BodyError::Refused((
-            "empty_text",
-            "text must not be empty".to_owned(),
-        )));
+        return Err(BodyError::Refused(("empty_text", "text must not be empty".to_owned())));
     }
     if text.chars().count() > params.character_limit() {
         return Err(BodyError::Refused((

@@ -35,11 +35,7 @@ const FIELDS: &[&str] = &[
     "close_context",
     "close_socket",
 ];
-const SETTINGS: &[&str] = &[
-    "voice_settings",
-    "generation_config",
-    "pronunciation_dictionary_locators",
-];
+const SETTINGS: &[&str] = &["voice_settings", "generation_config", "pronunciation_dictionary_locators"];
 
 /// `GET /v1/text-to-speech/{voice}/stream-input`
 pub async fn single(
@@ -85,16 +81,8 @@ async fn open(
             return rejection.into_response();
         }
     };
-    let params = Params::parse(
-        voice,
-        &app.scenario().tts.voices,
-        &raw.unwrap_or_default(),
-        true,
-    );
-    let header = headers
-        .get("xi-api-key")
-        .and_then(|v| v.to_str().ok())
-        .map(str::to_owned);
+    let params = Params::parse(voice, &app.scenario().tts.voices, &raw.unwrap_or_default(), true);
+    let header = headers.get("xi-api-key").and_then(|v| v.to_str().ok()).map(str::to_owned);
     upgrade.on_upgrade(move |mut ws| async move {
         let _open = Open::new(&app, Stage::Tts);
         let params = match params {
@@ -153,12 +141,7 @@ impl Socket {
                 return fault::close(&mut ws, 1000, "").await;
             }
             let fault_at = self.fault.as_ref().map(|(at, _)| *at);
-            let oldest = self
-                .contexts
-                .values()
-                .filter(|c| !c.closing)
-                .map(|c| c.last + timeout)
-                .min();
+            let oldest = self.contexts.values().filter(|c| !c.closing).map(|c| c.last + timeout).min();
             tokio::select! {
                 biased;
                 () = sleep_until(fault_at.unwrap_or_else(|| Instant::now() + far)), if fault_at.is_some() => {
@@ -221,9 +204,7 @@ impl Socket {
             return Err(invalid("The message is not a JSON object in a TEXT frame."));
         };
         if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-            self.app
-                .stats
-                .violation(format!("elevenlabs: unknown field {name:.40}"));
+            self.app.stats.violation(format!("elevenlabs: unknown field {name:.40}"));
         }
         let message = Value::Object(fields);
         let flag = |name: &str| match message.get(name) {
@@ -240,25 +221,17 @@ impl Socket {
         if first {
             self.authorise(&message)?;
             if said != Some(" ") {
-                return Err(invalid(
-                    "The first message must have a text of exactly one space.",
-                ));
+                return Err(invalid("The first message must have a text of exactly one space."));
             }
         }
         if let Some(settings) = message.get("voice_settings") {
             check_voice_settings(settings)?;
         }
-        if self.multi {
-            self.multi(&message, said, flag)
-        } else {
-            self.single(&message, said, first, flag)
-        }
+        if self.multi { self.multi(&message, said, flag) } else { self.single(&message, said, first, flag) }
     }
 
     fn authorise(&mut self, message: &Value) -> Result<(), Refusal> {
-        let given = ["xi_api_key", "xi-api-key", "authorization"]
-            .iter()
-            .find_map(|n| message.get(*n)?.as_str());
+        let given = ["xi_api_key", "xi-api-key", "authorization"].iter().find_map(|n| message.get(*n)?.as_str());
         let key = self.key.as_deref().or(given).unwrap_or_default();
         let key = key.strip_prefix("Bearer ").unwrap_or(key);
         if !self.app.key_is_good("elevenlabs", key) {
@@ -282,10 +255,7 @@ impl Socket {
         }
         let flush = flag("flush")? || flag("try_trigger_generation")?;
         let Some(context) = self.contexts.get_mut("").filter(|c| !c.closing) else {
-            return Err((
-                "invalid_input_message",
-                "The input has already ended.".to_owned(),
-            ));
+            return Err(("invalid_input_message", "The input has already ended.".to_owned()));
         };
         match said {
             Some("") => {
@@ -295,9 +265,7 @@ impl Socket {
             Some(text) => {
                 check_length(&self.params, text)?;
                 if !text.ends_with(' ') {
-                    self.app
-                        .stats
-                        .violation("elevenlabs: text does not end with a space");
+                    self.app.stats.violation("elevenlabs: text does not end with a space");
                 }
                 Ok(context.text(text, flush))
             }
@@ -320,23 +288,16 @@ impl Socket {
             None | Some(Value::Null) => "default",
             Some(Value::String(id)) => id.as_str(),
             Some(_) => {
-                return Err((
-                    "invalid_input_message",
-                    "context_id must be a string".to_owned(),
-                ));
+                return Err(("invalid_input_message", "context_id must be a string".to_owned()));
             }
         };
         let (flush, close) = (flag("flush")?, flag("close_context")?);
-        let settings = SETTINGS
-            .iter()
-            .any(|name| message.get(*name).is_some_and(|v| !v.is_null()));
+        let settings = SETTINGS.iter().any(|name| message.get(*name).is_some_and(|v| !v.is_null()));
         if let Some(context) = self.contexts.get_mut(id) {
             context.last = Instant::now();
             if context.closing {
                 if !close {
-                    self.app
-                        .stats
-                        .violation(format!("elevenlabs: text for the closed context {id:.40}"));
+                    self.app.stats.violation(format!("elevenlabs: text for the closed context {id:.40}"));
                 }
                 return Ok(0);
             }
@@ -347,9 +308,7 @@ impl Socket {
                 ));
             }
             if close {
-                return Ok(
-                    context.close(self.app.scenario().tts.close_context == CloseContext::Stop)
-                );
+                return Ok(context.close(self.app.scenario().tts.close_context == CloseContext::Stop));
             }
             return match said {
                 // KeepContextAlive
@@ -367,26 +326,15 @@ impl Socket {
             return Ok(0);
         };
         if text.is_empty() {
-            self.app.stats.violation(format!(
-                "elevenlabs: context {id:.40} kept alive but not open"
-            ));
+            self.app.stats.violation(format!("elevenlabs: context {id:.40} kept alive but not open"));
             return Ok(0);
         }
         check_length(&self.params, text)?;
         if self.contexts.len() >= self.app.scenario().tts.max_contexts {
-            let text = format!(
-                "Maximum simultaneous contexts exceeded ({}).",
-                self.app.scenario().tts.max_contexts
-            );
+            let text = format!("Maximum simultaneous contexts exceeded ({}).", self.app.scenario().tts.max_contexts);
             return Err(("max_active_contexts_exceeded", text));
         }
-        let mut context = Context::open(
-            &self.app,
-            &self.params,
-            Some(id.to_owned()),
-            message,
-            self.out.clone(),
-        )?;
+        let mut context = Context::open(&self.app, &self.params, Some(id.to_owned()), message, self.out.clone())?;
         let begun = context.text(text, flush);
         self.contexts.insert(id.to_owned(), context);
         Ok(begun)
@@ -395,10 +343,7 @@ impl Socket {
 
 fn check_length(params: &Params, text: &str) -> Result<(), Refusal> {
     let short = text.chars().count() <= params.character_limit();
-    short.then_some(()).ok_or_else(|| {
-        (
-            "max_character_limit_exceeded",
-            "The text is too long for this model.".to_owned(),
-        )
-    })
+    short
+        .then_some(())
+        .ok_or_else(|| ("max_character_limit_exceeded", "The text is too long for this model.".to_owned()))
 }
