@@ -1,4 +1,5 @@
 //! What a speech engine behind the local cloud must do.
+#![allow(dead_code, reason = "the servers that use all of it are merged later")]
 
 /// One recognised word; times are seconds since the stream began.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,11 +51,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Its name for logs.
     fn name(&self) -> &'static str;
     /// Begins a stream.
-    fn recognizer(
-        &self,
-        language: &str,
-        sample_rate: u32,
-    ) -> Result<Box<dyn Recognizer>, EngineError>;
+    fn recognizer(&self, language: &str, sample_rate: u32) -> Result<Box<dyn Recognizer>, EngineError>;
     /// Translates; returns the detected source language and the text.
     fn translate(
         &self,

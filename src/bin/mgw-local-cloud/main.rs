@@ -1,7 +1,7 @@
-//! For trying the offline engine.
+//! For trying the offline engine: writes the demo's two WAV files into the folder named by the first argument.
 #![warn(missing_docs)]
 mod engine;
-#[allow(dead_code, reason = "the servers that use all of it are merged later")]
+#[allow(dead_code, unused_imports, reason = "the servers that use all of it are merged later")]
 mod offline;
 
 fn main() {

@@ -78,8 +78,13 @@ impl Direction {
             }
             if let Some(chain) = slot.as_mut() {
                 let sent = chain.input.write_all(line).and_then(|()| chain.input.flush());
-                if sent.is_ok() && let Ok(answer) = chain.output.recv_timeout(LIMIT) {
-                    return Ok(String::from_utf8_lossy(&answer).into_owned());
+                // When one program dies the others still write out what they have: an answer is whole only if the
+                // superblank at its end has come through.
+                if sent.is_ok()
+                    && let Ok(answer) = chain.output.recv_timeout(LIMIT)
+                    && let Some(whole) = answer.trim_ascii_end().strip_suffix(b"[]")
+                {
+                    return Ok(String::from_utf8_lossy(whole).into_owned());
                 }
             }
             *slot = None;
@@ -162,9 +167,10 @@ fn prepare(text: &str, english: bool) -> (String, bool) {
         if let Some(head) = strip_end(bare, "please") {
             courtesy = true;
             line = format!("{}{end}", head.trim_end_matches([',', ' ']));
-        } else if line.get(..7).is_some_and(|s| {
-            s[..6].eq_ignore_ascii_case("please") && !s.as_bytes()[6].is_ascii_alphabetic()
-        }) {
+        } else if line
+            .get(..7)
+            .is_some_and(|s| s[..6].eq_ignore_ascii_case("please") && !s.as_bytes()[6].is_ascii_alphabetic())
+        {
             courtesy = true;
             line = line[7..].trim_start_matches([',', ' ']).to_owned();
         }
@@ -196,7 +202,7 @@ fn escape(text: &str, add_stop: bool) -> Vec<u8> {
 /// Takes marks, superblanks and doubled blanks out of an answer and gives it the source's capitals and stop.
 fn tidy(raw: &str, source: &str, prepared: &str, had_stop: bool, courtesy: bool) -> String {
     let mut plain = String::with_capacity(raw.len());
-    let mut letters = raw.strip_suffix("[]").unwrap_or(raw).chars();
+    let mut letters = raw.chars();
     while let Some(c) = letters.next() {
         match c {
             '\\' => plain.extend(letters.next()),
@@ -205,22 +211,21 @@ fn tidy(raw: &str, source: &str, prepared: &str, had_stop: bool, courtesy: bool)
         }
     }
     // Capitals that the source has not (Apertium leaves some from its rules) are taken back.
-    let names = prepared.split_whitespace().skip(1).any(|word| {
-        word.starts_with(char::is_uppercase) && word != "I" && !word.starts_with("I'")
-    });
+    let names = prepared
+        .split_whitespace()
+        .skip(1)
+        .any(|word| word.starts_with(char::is_uppercase) && word != "I" && !word.starts_with("I'"));
     let mut words: Vec<String> = Vec::new();
     let mut start = true;
     for word in plain.split_whitespace() {
-        let keep = start || names || word == "I" || language::english_case(&word.to_lowercase()) == word;
+        let letters = word.trim_matches(|c: char| !c.is_alphabetic());
+        let keep = start || names || language::english_case(&letters.to_lowercase()) == letters;
         words.push(if keep { word.to_owned() } else { language::uncapitalise(word) });
         start = word.ends_with(['.', '?', '!']);
     }
     let mut text = words.join(" ").replace(" ,", ",").replace(" .", ".").replace(" ?", "?");
-    let stop: String = if had_stop {
-        text.chars().rev().take_while(|c| ".?!…".contains(*c)).collect()
-    } else {
-        String::new()
-    };
+    let stop: String =
+        if had_stop { text.chars().rev().take_while(|c| ".?!…".contains(*c)).collect() } else { String::new() };
     text.truncate(text.trim_end_matches(['.', '?', '!', '…', ' ']).len());
     if courtesy {
         text.push_str(", por favor");

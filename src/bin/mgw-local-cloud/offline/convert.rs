@@ -37,8 +37,7 @@ impl Converter {
         let mut table = Vec::with_capacity(taps * phases as usize);
         for phase in 0..phases {
             let offset = phase as f64 / phases as f64;
-            let mut row: Vec<f64> =
-                (0..taps).map(|i| kernel(i as f64 - (half - 1.0) - offset, ratio, half)).collect();
+            let mut row: Vec<f64> = (0..taps).map(|i| kernel(i as f64 - (half - 1.0) - offset, ratio, half)).collect();
             // Unity gain at 0 Hz for every phase, or a constant input would come out with a ripple.
             let sum: f64 = row.iter().sum();
             row.iter_mut().for_each(|tap| *tap /= sum);
@@ -57,7 +56,9 @@ impl Converter {
         self.history.extend(pcm.iter().map(|sample| f32::from(*sample)));
         loop {
             let first = (self.position / self.step_out) as usize;
-            let Some(window) = self.history.get(first..first + self.taps) else { break };
+            let Some(window) = self.history.get(first..first + self.taps) else {
+                break;
+            };
             let phase = (self.position % self.step_out) * self.phases / self.step_out;
             let row = &self.table[phase as usize * self.taps..][..self.taps];
             let sum: f32 = window.iter().zip(row).map(|(sample, tap)| sample * tap).sum();
@@ -128,7 +129,9 @@ pub fn active_level(pcm: &[i16], rate: u32) -> Option<f64> {
 
 /// Brings speech to `target` dB below full scale; less if its peak would pass -1 dB.
 pub fn normalise(pcm: &mut [i16], rate: u32, target: f64) {
-    let Some(level) = active_level(pcm, rate) else { return };
+    let Some(level) = active_level(pcm, rate) else {
+        return;
+    };
     let peak = pcm.iter().map(|sample| f64::from(*sample).abs()).fold(1.0, f64::max);
     let gain = 10f64.powf((target - level) / 20.0).min(29200.0 / peak);
     for sample in pcm {
@@ -141,7 +144,9 @@ pub fn trim(pcm: &[i16], rate: u32, before: f64, after: f64) -> &[i16] {
     let size = (rate as usize / 100).max(1);
     let loudest = pcm.chunks(size).map(rms).fold(0.0, f64::max);
     let loud = |piece: &[i16]| loudest > 1.0 && rms(piece) > loudest * 0.01;
-    let Some(first) = pcm.chunks(size).position(loud) else { return &[] };
+    let Some(first) = pcm.chunks(size).position(loud) else {
+        return &[];
+    };
     let last = pcm.chunks(size).rposition(loud).unwrap_or(first);
     let lead = (before * f64::from(rate)) as usize;
     let tail = (after * f64::from(rate)) as usize;

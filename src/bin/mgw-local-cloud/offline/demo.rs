@@ -58,12 +58,8 @@ pub fn speak_to_wav(
         spans.push((line.start, pcm.len() as f64 / f64::from(RATE)));
     }
     pcm.resize(pcm.len().max((seconds * f64::from(RATE)) as usize), 0);
-    let format = hound::WavSpec {
-        channels: 1,
-        sample_rate: RATE,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
+    let format =
+        hound::WavSpec { channels: 1, sample_rate: RATE, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
     let write = || -> Result<(), hound::Error> {
         let mut file = hound::WavWriter::create(out, format)?;
         for sample in &pcm {

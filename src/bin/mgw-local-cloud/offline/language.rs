@@ -11,9 +11,9 @@ const ENGLISH: &[&str] = &[
     "please", "thank", "thanks", "good", "hello", "for", "with", "this", "can", "at", "not", "yes", "we", "need",
 ];
 const SPANISH: &[&str] = &[
-    "el", "la", "los", "las", "un", "una", "es", "son", "y", "de", "que", "qué", "en", "mi", "su", "tengo",
-    "para", "por", "con", "gracias", "hola", "dónde", "cómo", "cuánto", "sí", "muy", "necesito", "quiero",
-    "está", "usted", "buenos", "buenas", "adiós", "hasta", "favor",
+    "el", "la", "los", "las", "un", "una", "es", "son", "y", "de", "que", "qué", "en", "mi", "su", "tengo", "para",
+    "por", "con", "gracias", "hola", "dónde", "cómo", "cuánto", "sí", "muy", "necesito", "quiero", "está", "usted",
+    "buenos", "buenas", "adiós", "hasta", "favor",
 ];
 
 /// Guesses `en` or `es` from frequent words and letters; `None` if nothing speaks for either.
@@ -32,8 +32,26 @@ pub fn guess(text: &str) -> Option<&'static str> {
 }
 
 const PROPER: &[&str] = &[
-    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "april",
-    "june", "july", "august", "september", "october", "november", "december", "english", "spanish", "american",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "january",
+    "february",
+    "april",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+    "english",
+    "spanish",
+    "american",
 ];
 
 /// Writes an English word of the recogniser's dictionary (all lower case) as a text has it: `I`, `I'm`, `Monday`.

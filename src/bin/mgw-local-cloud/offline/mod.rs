@@ -7,7 +7,8 @@
 //! | speech | flite (`slt`, `rms`) | espeak-ng | espeak-ng |
 //!
 //! Packages: `libpocketsphinx3 pocketsphinx-en-us apertium apertium-eng-spa flite espeak-ng`. Nothing of them is
-//! linked; what is missing is named when the engine is made.
+//! linked; what is missing is named when the engine is made. Narrow-band speech (8 kHz) is understood much worse
+//! than wide-band speech: half to two thirds of the English words, for the model was trained on 16 kHz.
 
 mod apertium;
 mod convert;
@@ -105,9 +106,7 @@ impl OfflineEngine {
                 ));
             }
         };
-        let lease = self.pool.take(kind, || {
-            self.ear(kind).map_err(|why| error(EngineErrorKind::Unavailable, why))
-        })?;
+        let lease = self.pool.take(kind, || self.ear(kind).map_err(|why| error(EngineErrorKind::Unavailable, why)))?;
         Ok(Stream::new(lease, rate))
     }
 
@@ -124,7 +123,7 @@ impl OfflineEngine {
                     ("-dict", &dictionary),
                     // The caller finds pauses; cut out here, they would be missing from the word times.
                     ("-remove_silence", "no"),
-                    // Bounds the work in noise; of 362 test words it costs fewer than one.
+                    // Bounds the work in noise and saves a sixth of it; of 362 test words it cost none.
                     ("-maxhmmpf", "5000"),
                 ];
                 Ok(Ear::English(Decoder::new(&self.sphinx, &options)?))
@@ -153,9 +152,7 @@ impl Engine for OfflineEngine {
         let to = language::primary(target);
         let from = match source.filter(|code| !code.is_empty()) {
             Some(code) => language::primary(code),
-            None => {
-                language::guess(text).unwrap_or(if to == "en" { "es" } else { "en" }).to_owned()
-            }
+            None => language::guess(text).unwrap_or(if to == "en" { "es" } else { "en" }).to_owned(),
         };
         let direction = match (from.as_str(), to.as_str()) {
             ("en", "es") => &self.to_spanish,

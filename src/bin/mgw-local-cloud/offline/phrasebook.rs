@@ -52,14 +52,12 @@ impl PhraseBook {
     /// Loads the acoustic model twice and compiles the grammars; about 0.1 s.
     pub fn new(sphinx: &Arc<Sphinx>, model: &str) -> Result<Self, String> {
         // Wide beams: a Spanish vowel scores so badly at first that the right phrase would be given up.
-        let wide = [("-hmm", model), ("-remove_silence", "no"), ("-beam", "1e-60"), ("-wbeam", "1e-40"), (
-            "-pbeam", "1e-60",
-        )];
+        let wide =
+            [("-hmm", model), ("-remove_silence", "no"), ("-beam", "1e-60"), ("-wbeam", "1e-40"), ("-pbeam", "1e-60")];
         let mut book = Decoder::new(sphinx, &wide)?;
         book.set_grammar(&pronunciations(), &grammar())?;
         let mut phones = Decoder::new(sphinx, &wide[..2])?;
-        let each: Vec<(String, String)> =
-            PHONES.split_whitespace().map(|p| (format!("xx{p}"), p.to_owned())).collect();
+        let each: Vec<(String, String)> = PHONES.split_whitespace().map(|p| (format!("xx{p}"), p.to_owned())).collect();
         let names: Vec<&str> = each.iter().map(|(name, _)| name.as_str()).collect();
         let looped = format!("#JSGF V1.0;\ngrammar phones;\npublic <loop> = ({})+;\n", names.join(" | "));
         phones.set_grammar(&each, &looped)?;

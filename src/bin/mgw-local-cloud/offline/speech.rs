@@ -67,9 +67,7 @@ impl Speaker {
             let (own_rate, mut pcm) = self.utter(&sentence, &voice)?;
             convert::normalise(&mut pcm, own_rate, LEVEL);
             let kept = convert::trim(&pcm, own_rate, 0.03, 0.2);
-            converter
-                .get_or_insert_with(|| Converter::new(own_rate, rate))
-                .convert(kept, &mut ready);
+            converter.get_or_insert_with(|| Converter::new(own_rate, rate)).convert(kept, &mut ready);
             let whole = ready.len() - ready.len() % piece;
             if !ready[..whole].chunks(piece).all(&mut *sink) {
                 return Ok(());
@@ -98,9 +96,11 @@ impl Speaker {
             "no" => "nb",
             other => other,
         };
-        [full, narrow.to_owned()].into_iter().find(known).map(Voice::Espeak).ok_or_else(|| {
-            error(EngineErrorKind::UnsupportedLanguage, format!("espeak-ng does not speak {code}"))
-        })
+        [full, narrow.to_owned()]
+            .into_iter()
+            .find(known)
+            .map(Voice::Espeak)
+            .ok_or_else(|| error(EngineErrorKind::UnsupportedLanguage, format!("espeak-ng does not speak {code}")))
     }
 
     fn utter(&self, text: &str, voice: &Voice) -> Result<(u32, Vec<i16>), EngineError> {
@@ -116,9 +116,8 @@ impl Speaker {
             }
         }
         let wav = run(&mut command, LIMIT)?;
-        parse_wav(&wav).ok_or_else(|| {
-            error(EngineErrorKind::Unavailable, "a synthesiser wrote something that is not audio")
-        })
+        parse_wav(&wav)
+            .ok_or_else(|| error(EngineErrorKind::Unavailable, "a synthesiser wrote something that is not audio"))
     }
 }
 
@@ -133,9 +132,8 @@ fn parse_wav(wav: &[u8]) -> Option<(u32, Vec<i16>)> {
     let rate = u32::from_le_bytes(wav.get(24..28)?.try_into().ok()?);
     let samples = wav.get(44..)?;
     let format = wav.get(..4)? == b"RIFF" && wav.get(22..24)? == [1, 0] && wav.get(34..36)? == [16, 0];
-    (format && wav.get(36..40)? == b"data" && rate > 0).then(|| {
-        (rate, samples.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect())
-    })
+    (format && wav.get(36..40)? == b"data" && rate > 0)
+        .then(|| (rate, samples.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()))
 }
 
 /// Cuts a text after sentence ends, and a sentence of more than 240 letters at a comma or blank. Pieces with

@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::Arc;
 
 use libloading::Library;
@@ -41,6 +41,7 @@ macro_rules! functions {
 
 functions! {
     err_set_callback: fn(Ptr, Ptr) = SPHINXBASE;
+    err_set_logfp: fn(Ptr) = SPHINXBASE;
     cmd_ln_parse_r: fn(Ptr, *const c_void, c_int, *const *const c_char, c_int) -> Ptr = SPHINXBASE;
     cmd_ln_free_r: fn(Ptr) -> c_int = SPHINXBASE;
     logmath_exp: fn(Ptr, c_int) -> f64 = SPHINXBASE;
@@ -111,8 +112,10 @@ impl Decoder {
             .map_err(|error| error.to_string())?;
         let pointers: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
         let count = c_int::try_from(pointers.len()).map_err(|error| error.to_string())?;
-        // SAFETY: the argument array lives through the call, which copies what it keeps.
+        // SAFETY: the argument array lives through the call, which copies what it keeps. A null log file is the
+        // library's own way to write none; it is a setting of the thread, hence here.
         let config = unsafe {
+            (sphinx.err_set_logfp)(null_mut());
             (sphinx.cmd_ln_parse_r)(null_mut(), (sphinx.ps_args)(), count, pointers.as_ptr(), 0)
         };
         if config.is_null() {
@@ -136,9 +139,7 @@ impl Decoder {
         for (word, phones) in words {
             let (spelling, sound) = (text(word)?, text(phones)?);
             // SAFETY: live decoder, strings live through the call.
-            let id = unsafe {
-                (self.sphinx.ps_add_word)(self.handle, spelling.as_ptr(), sound.as_ptr(), 0)
-            };
+            let id = unsafe { (self.sphinx.ps_add_word)(self.handle, spelling.as_ptr(), sound.as_ptr(), 0) };
             if id < 0 {
                 return Err(format!("PocketSphinx refused the word {word} as {phones}"));
             }
@@ -192,14 +193,9 @@ impl Decoder {
             while !segment.is_null() {
                 let (mut start, mut end, mut ac, mut lm, mut back) = (0, 0, 0, 0, 0);
                 (self.sphinx.ps_seg_frames)(segment, &raw mut start, &raw mut end);
-                let probability = (self.sphinx.ps_seg_prob)(
-                    segment,
-                    &raw mut ac,
-                    &raw mut lm,
-                    &raw mut back,
-                );
+                let probability = (self.sphinx.ps_seg_prob)(segment, &raw mut ac, &raw mut lm, &raw mut back);
                 let word: *const c_char = (self.sphinx.ps_seg_word)(segment);
-                if word != null() {
+                if !word.is_null() {
                     found.push(Segment {
                         word: CStr::from_ptr(word).to_string_lossy().into_owned(),
                         start,
