@@ -88,13 +88,21 @@ impl PhraseBook {
         let (Some(score), Some(loop_score)) = (self.book.score(), self.phones.score()) else {
             return Vec::new();
         };
-        let found = self.book.segments();
+        let mut found = self.book.segments();
         let (said, all) = (speech(&found), speech(&self.phones.segments()));
         let fit = f64::from(score.saturating_sub(loop_score)) / all.max(1.0);
         let covers = said / all.max(1.0);
         tracing::debug!(fit, covers, last, "phrase book");
         let enough = last || said >= INTERIM_FRAMES;
-        if enough && fit >= WORST_PER_FRAME && covers >= LEAST_COVERAGE { found } else { Vec::new() }
+        if !enough || fit < WORST_PER_FRAME || covers < LEAST_COVERAGE {
+            return Vec::new();
+        }
+        if !last {
+            // The word in the making is often another one a moment later.
+            let newest = found.iter().rposition(|segment| super::recognizer::spoken(&segment.word).is_some());
+            found.truncate(newest.unwrap_or(0));
+        }
+        found
     }
 }
 

@@ -112,7 +112,7 @@ fn english_demo_lines_are_recognised_and_come_back() {
     assert!(clock / fed < 0.6, "a stream must leave room for others");
 }
 
-/// Figures for the report: all demo lines in noise and through a narrow-band line.
+/// All demo lines in noise and through a narrow-band line.
 #[test]
 fn noise_and_narrow_band_leave_most_words() {
     let lines = conversation();
@@ -163,6 +163,26 @@ fn phrase_book_hears_its_phrases() {
 }
 
 #[test]
+fn phrase_book_interim_words_are_the_phrases_beginning() {
+    let mut stream = engine().recognizer("es", 16_000).unwrap();
+    let (mut right, mut wrong) = (0, Vec::new());
+    for phrase in phrases() {
+        for piece in say(phrase, "", "es", 16_000).chunks(8_000) {
+            stream.feed(piece);
+            let so_far = texts(&stream.hypothesis()).join(" ");
+            match (so_far.is_empty(), phrase.starts_with(&so_far)) {
+                (true, _) => {}
+                (false, true) => right += 1,
+                (false, false) => wrong.push(format!("{phrase}: {so_far}")),
+            }
+        }
+        stream.finish_utterance();
+    }
+    println!("interim: {right} right, {} wrong {wrong:?}", wrong.len());
+    assert!(right >= 40 && wrong.len() * 10 <= right, "{right} right; {wrong:?}");
+}
+
+#[test]
 fn phrase_book_gives_nothing_for_other_speech() {
     let mut stream = engine().recognizer("es", 16_000).unwrap();
     let others = [
@@ -182,6 +202,7 @@ fn phrase_book_gives_nothing_for_other_speech() {
         .map(|text| texts(&hear(stream.as_mut(), &say(text, "", "es", 16_000), 16_000)).join(" "))
         .filter(|text| !text.is_empty())
         .collect();
+    println!("{} of {} taken for phrases", heard.len(), others.len());
     assert!(heard.len() <= 1, "taken for phrases: {heard:?}");
 }
 
