@@ -16,7 +16,8 @@ const PHONES: &str = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M
 /// How much worse per frame than the phone loop a phrase may score, in the decoder's log units. Measured over the
 /// book (worst -20) and over speech that is not in it (nearly all below -20 or of little coverage).
 const WORST_PER_FRAME: f64 = -22.0;
-/// The least part of the speech that a phrase must cover. Measured: 0.77 and more in the book, 0.25-0.72 outside.
+/// The least part of the speech that a phrase must cover. Measured: 0.77 and more in the book, mostly
+/// 0.25-0.72 outside.
 const LEAST_COVERAGE: f64 = 0.74;
 /// Fewest frames before a guess is made in the middle of an utterance.
 const INTERIM_FRAMES: f64 = 60.0;
