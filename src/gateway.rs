@@ -52,8 +52,8 @@ impl From<ConfigError> for Error {
         let status = match e.kind {
             ErrorKind::UnknownKey => Status::ErrUnknownKey,
             ErrorKind::UnknownProfile => Status::ErrUnknownProfile,
-            ErrorKind::BadValue | ErrorKind::WrongPlace => Status::ErrBadValue,
-            ErrorKind::Missing | ErrorKind::Unsupported => Status::ErrConfig,
+            ErrorKind::BadValue => Status::ErrBadValue,
+            ErrorKind::WrongPlace | ErrorKind::Missing | ErrorKind::Unsupported => Status::ErrConfig,
             ErrorKind::NotLive => Status::ErrNotLive,
             ErrorKind::Syntax => Status::ErrSyntax,
             ErrorKind::File => Status::ErrFile,
@@ -219,7 +219,7 @@ impl Gateway {
         let names = Names { id: config.id.clone().unwrap_or_default(), room, profile: config.profile.clone() };
         let entry = Entry { commands: commands.clone(), config: config.clone(), trouble: None, gateway: self.number };
         sessions().insert(session, entry);
-        if commands.try_send(Command::Join { session, names, config, port }).is_err() {
+        if commands.try_send(Command::Join { session, names, config, port: Box::new(port) }).is_err() {
             sessions().remove(&session);
             if let Some(retired) = media_port::retire(session, false) {
                 // Nobody else knows the handle yet, so no call can be inside.
@@ -260,7 +260,7 @@ impl Gateway {
         // What follows is quick unless a thread hangs; it gets a little time of its own.
         let hard = deadline.max(Instant::now()) + Duration::from_secs(2);
         let threads = std::mem::take(&mut *lock(&self.threads));
-        let stopped = threads.into_iter().fold(true, |all, thread| thread.stop(hard) && all);
+        let stopped = threads.into_iter().filter_map(|thread| (!thread.stop(hard)).then_some(())).count() == 0;
         let released = match lock(&self.runtime).take() {
             Some(runtime) => net::Runtime::release(runtime, hard.saturating_duration_since(Instant::now())),
             None => true,

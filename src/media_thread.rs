@@ -43,7 +43,7 @@ pub enum Command {
         /// Settings.
         config: Arc<SessionConfig>,
         /// The engine's half of its port.
-        port: EnginePort,
+        port: Box<EnginePort>,
     },
     /// A session leaves; its handle is stale already.
     Leave {
@@ -74,6 +74,9 @@ pub enum Command {
     Stop,
 }
 
+/// Takes the text of a session's latest trouble.
+pub type OnTrouble = Box<dyn Fn(SessionId, &str) + Send + Sync>;
+
 /// What all media threads of a gateway share with it.
 pub struct Shared {
     /// Zero of gateway time.
@@ -85,7 +88,7 @@ pub struct Shared {
     /// Called when a session is gone for good.
     pub on_gone: Box<dyn Fn(SessionId) + Send + Sync>,
     /// Called with the text of a session's latest trouble.
-    pub on_trouble: Box<dyn Fn(SessionId, &str) + Send + Sync>,
+    pub on_trouble: OnTrouble,
     /// Rounds that began more than one period late.
     pub late_rounds: AtomicU64,
     /// Rounds.
@@ -151,7 +154,7 @@ struct Seat {
     names: Names,
     config: Arc<SessionConfig>,
     /// None once it has left.
-    port: Option<EnginePort>,
+    port: Option<Box<EnginePort>>,
     in_hz: u32,
     out_hz: u32,
 }
@@ -264,7 +267,7 @@ impl Media {
         }
     }
 
-    fn join(&mut self, session: SessionId, names: Names, config: Arc<SessionConfig>, port: EnginePort) {
+    fn join(&mut self, session: SessionId, names: Names, config: Arc<SessionConfig>, port: Box<EnginePort>) {
         let room = match self.names.get(&names.room) {
             Some(room) => *room,
             None => {
@@ -373,7 +376,7 @@ impl Media {
     }
 
     fn port(&mut self, session: SessionId) -> Option<&mut EnginePort> {
-        self.sessions.get_mut(&session)?.port.as_mut()
+        self.sessions.get_mut(&session)?.port.as_deref_mut()
     }
 
     fn tell(&self, now: Duration, session: SessionId, kind: &EventKind) {

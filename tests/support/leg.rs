@@ -33,6 +33,7 @@ impl Talk {
         for sentence in self.numbers().chunks(self.words_per_sentence) {
             for n in sentence {
                 codec::encode(Token::new(self.language, *n).expect("word"), rate, -20.0, &mut out);
+                codec::silence(codec::GAP_S, rate, &mut out);
             }
             codec::silence(self.gap.as_secs_f64(), rate, &mut out);
         }

@@ -11,6 +11,7 @@ mod elevenlabs;
 mod engine;
 mod fault;
 mod g711;
+mod offline;
 mod scenario;
 mod server;
 mod stats;
@@ -50,6 +51,19 @@ enum Command {
     Serve(Serve),
     /// Writes coded speech into a WAV file and prints what it says as JSON.
     Talk(tools::Talk),
+    /// Writes the demo's two speakers, english.wav and spanish.wav, by the offline engine's voices.
+    DemoVoices {
+        /// Folder for the two files.
+        folder: PathBuf,
+    },
+    /// Prints what real speech in a WAV file says, by the offline recogniser, as JSON.
+    Recognise {
+        /// `en` or `es`.
+        #[arg(long, default_value = "en")]
+        language: String,
+        /// WAV file, mono, 16 bit.
+        input: PathBuf,
+    },
     /// Prints what a WAV file says as JSON.
     Ear {
         /// WAV file, 16 bit.
@@ -85,6 +99,9 @@ struct Serve {
     /// Writes the test authority's certificate (PEM) here before the port is announced.
     #[arg(long, requires = "tls")]
     ca_out: Option<PathBuf>,
+    /// Recognition streams at once with the offline engine (default: what this machine's cores carry).
+    #[arg(long)]
+    streams: Option<usize>,
     /// Ends when standard input does.
     #[arg(long)]
     exit_with_parent: bool,
@@ -96,6 +113,12 @@ fn main() -> ExitCode {
         Some(Command::Talk(ask)) => tools::talk(&ask).map(|v| print_line(&v.to_string())).map_err(|e| e.to_string()),
         Some(Command::Ear { input }) => {
             tools::ear(&input).map(|v| print_line(&v.to_string())).map_err(|e| e.to_string())
+        }
+        Some(Command::DemoVoices { folder }) => offline::OfflineEngine::new()
+            .and_then(|engine| offline::write_conversation(&engine, &folder))
+            .map_err(|e| e.message),
+        Some(Command::Recognise { language, input }) => {
+            tools::recognise(&language, &input).map(|v| print_line(&v.to_string())).map_err(|e| e.to_string())
         }
         Some(Command::Serve(ask)) => run(&ask),
         None => run(&cli.serve),
@@ -137,7 +160,15 @@ fn run(ask: &Serve) -> Result<(), String> {
     }
     let engine: Arc<dyn Engine> = match ask.engine {
         EngineName::Coded => Arc::new(coded::CodedEngine::new(scenario.seed, scenario.stt.revision_rate)),
-        EngineName::Offline => return Err("--engine offline is not part of this build".to_owned()),
+        EngineName::Offline => {
+            let engine = match ask.streams {
+                Some(streams) => offline::OfflineEngine::with(offline::Places::default(), streams),
+                None => offline::OfflineEngine::new(),
+            };
+            let engine = engine.map_err(|e| e.message)?;
+            eprintln!("mgw-local-cloud: Spanish is recognised from a book of call phrases only; English freely");
+            Arc::new(engine)
+        }
     };
     let app = Arc::new(App::new(engine, scenario, keys));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string())?;

@@ -1,6 +1,8 @@
 //! `talk` and `ear`: make coded speech into a WAV file, and tell what a WAV file says.
 
 use crate::coded::codec::{self, Decoder, GAP_S, Heard, Token, WORDS};
+use crate::engine::Engine;
+use crate::offline::{OfflineEngine, Places};
 use clap::Args;
 use serde_json::{Value, json};
 use std::error::Error;
@@ -112,17 +114,58 @@ fn sentences(ask: &Talk) -> Result<Vec<Vec<Token>>, String> {
         .collect()
 }
 
-/// What a WAV file says: `{words, damaged, speech_s, loud_s, max_gap, duration_s}`, times in seconds.
-pub fn ear(path: &Path) -> Result<Value, Box<dyn Error>> {
+/// Mean square of -50 dBFS: what is below is a pause.
+const PAUSE_POWER: f64 = 104.0 * 104.0;
+/// A pause of so many 20 ms frames ends an utterance.
+const PAUSE_FRAMES: usize = 20;
+
+/// Recognises real speech in a WAV file: its words, where there is speech, and how loud it is (dBFS RMS).
+pub fn recognise(language: &str, path: &Path) -> Result<Value, Box<dyn Error>> {
+    let (rate, pcm) = read_wav(path)?;
+    let engine = OfflineEngine::with(Places::default(), 1).map_err(|e| e.message)?;
+    let mut recognizer = engine.recognizer(language, rate).map_err(|e| e.message)?;
+    let frame = (rate as usize / 50).max(1);
+    let at = |frames: usize| millis(frames as f64 / 50.0);
+    let (mut words, mut spans, mut begun, mut pause) = (Vec::new(), Vec::new(), None, 0);
+    let (mut power, mut loud) = (0.0, 0);
+    let frames = pcm.len().div_ceil(frame);
+    let silence = vec![0; frame];
+    for (i, block) in pcm.chunks(frame).chain(std::iter::repeat_n(&silence[..], PAUSE_FRAMES)).enumerate() {
+        recognizer.feed(block);
+        let mean = block.iter().map(|&s| f64::from(s).powi(2)).sum::<f64>() / block.len() as f64;
+        if mean > PAUSE_POWER {
+            (power, loud, pause) = (power + mean, loud + 1, 0);
+            begun.get_or_insert(i);
+        } else if let Some(first) = begun {
+            pause += 1;
+            if pause == PAUSE_FRAMES {
+                spans.push(json!({"start": at(first), "end": at((i + 1 - pause).min(frames))}));
+                begun = None;
+                words.extend(recognizer.finish_utterance());
+            }
+        }
+    }
+    let level = 10.0 * (power / f64::from(loud.max(1)) / 32_768.0_f64.powi(2)).max(1e-10).log10();
+    let words: Vec<Value> =
+        words.into_iter().map(|w| json!({"text": w.text, "start": millis(w.start), "end": millis(w.end)})).collect();
+    Ok(json!({ "words": words, "speech": spans, "level_dbfs": millis(level), "duration_s": at(frames) }))
+}
+
+/// Rate and samples of a 16-bit file; of several channels the first.
+fn read_wav(path: &Path) -> Result<(u32, Vec<i16>), Box<dyn Error>> {
     let mut file = hound::WavReader::open(path)?;
     let spec = file.spec();
     if spec.bits_per_sample != 16 || spec.sample_format != hound::SampleFormat::Int {
         return Err("want 16-bit PCM".into());
     }
-    // Of several channels the first is heard.
     let all: Vec<i16> = file.samples::<i16>().collect::<Result<_, _>>()?;
-    let pcm: Vec<i16> = all.into_iter().step_by(usize::from(spec.channels.max(1))).collect();
-    let mut decoder = Decoder::new(spec.sample_rate);
+    Ok((spec.sample_rate, all.into_iter().step_by(usize::from(spec.channels.max(1))).collect()))
+}
+
+/// What a WAV file says: `{words, damaged, speech_s, loud_s, max_gap, duration_s}`, times in seconds.
+pub fn ear(path: &Path) -> Result<Value, Box<dyn Error>> {
+    let (rate, pcm) = read_wav(path)?;
+    let mut decoder = Decoder::new(rate);
     let mut heard = decoder.feed(&pcm);
     heard.extend(decoder.finish());
     let (mut words, mut damaged) = (Vec::new(), Vec::new());
@@ -138,11 +181,11 @@ pub fn ear(path: &Path) -> Result<Value, Box<dyn Error>> {
             Heard::Damaged { start, end } => damaged.push(json!({"start": millis(start), "end": millis(end)})),
         }
     }
-    let frame = (spec.sample_rate as usize / 100).max(1);
+    let frame = (rate as usize / 100).max(1);
     let loud = pcm.chunks(frame).filter(|f| f.iter().any(|s| s.unsigned_abs() > 100)).count();
     Ok(json!({
         "words": words, "damaged": damaged, "speech_s": millis(speech), "loud_s": millis(loud as f64 / 100.0),
-        "max_gap": millis(max_gap), "duration_s": millis(pcm.len() as f64 / f64::from(spec.sample_rate)),
+        "max_gap": millis(max_gap), "duration_s": millis(pcm.len() as f64 / f64::from(rate)),
     }))
 }
 

@@ -167,9 +167,9 @@ impl Room {
                 commands.push(NetCommand::CloseStt { session, drain: false });
             }
             for (&target, &rate) in targets.iter().filter(|_| stays) {
-                if !member.tts_lines.contains_key(&target) {
+                if let std::collections::btree_map::Entry::Vacant(line) = member.tts_lines.entry(target) {
                     let rate = config.tts_sample_rate.unwrap_or_else(|| tts_rate(rate));
-                    member.tts_lines.insert(target, TtsLine { rate, announces: false });
+                    line.insert(TtsLine { rate, announces: false });
                     commands.push(NetCommand::OpenTts { session, target, config: config.clone(), rate });
                 }
             }

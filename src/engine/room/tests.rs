@@ -126,7 +126,7 @@ impl Call {
         let until = self.now + length;
         while self.now < until {
             self.now += TICK;
-            if self.now.as_millis() % 20 == 0 {
+            if self.now.as_millis().is_multiple_of(20) {
                 for (session, frame) in self.pushers.clone() {
                     let block = vec![self.voice; frame];
                     self.input(Input::Said { session, samples: &block });
