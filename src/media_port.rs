@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::engine::{PullTotals, Ring, SessionId};
+use crate::engine::{PullTotals, RING_SAMPLES, Ring, SessionId};
 use crate::status::Status;
 
 /// Sample rates that a session may push and pull, in Hz (signed linear of Asterisk, and 44.1 kHz).
@@ -23,8 +23,6 @@ pub const RATES: [u32; 9] = [8000, 12000, 16000, 24000, 32000, 44100, 48000, 960
 pub const MAX_FRAME_MS: u32 = 120;
 /// Pulls without a sign of life from the engine before [`Status::Original`] is returned.
 pub const DEAD_AFTER_PULLS: u32 = 25;
-/// Samples in each ring: 512 ms at 48 kHz, 3 s at 8 kHz, one longest frame at 192 kHz.
-const RING_SAMPLES: usize = 24_576;
 /// Rate changes and gaps that may wait for the media thread.
 const MARKS: usize = 32;
 /// Slots of the handle table: the hard limit of sessions in a process.

@@ -21,6 +21,9 @@ pub mod room;
 mod segment;
 pub mod time;
 
+/// Samples in each ring between a caller and the engine: 512 ms at 48 kHz, 3 s at 8 kHz, one longest frame at 192 kHz.
+pub const RING_SAMPLES: usize = 24_576;
+
 /// A session's handle as C sees it: slot and generation, below 2^53 so that JSON readers keep it exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);

@@ -6,14 +6,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::SegmentId;
 use super::level::Gain;
 use super::resample::Resampler;
 use super::time::{samples, span};
+use super::{RING_SAMPLES, SegmentId};
 use crate::config::Language;
 
 /// How long the largest recent pull is remembered: two windows of this length.
-const LEAD_WINDOW: Duration = Duration::from_secs(5);
+const LEAD_WINDOW: Duration = Duration::from_secs(30);
+/// After a segment ran dry in its middle, the next ones wait for this much more audio before they begin …
+const HOLD_STEP: Duration = Duration::from_millis(60);
+/// … up to this much; a segment that came evenly takes a quarter off again.
+const HOLD_MAX: Duration = Duration::from_millis(300);
 
 /// The lead of a ring: how much must lie ready so that the puller does not run dry between two rounds of the engine.
 ///
@@ -53,7 +57,8 @@ impl Lead {
     /// Samples at `hz` to keep ready.
     pub fn samples(&self, hz: u32) -> u64 {
         let largest = self.largest[0].max(self.largest[1]);
-        largest.clamp(samples(self.min, hz), samples(self.max, hz))
+        // At the highest rates a ring holds less than the longest lead.
+        largest.clamp(samples(self.min, hz), samples(self.max, hz)).min(RING_SAMPLES as u64 / 2)
     }
 }
 
@@ -72,6 +77,9 @@ struct Item {
     end: Option<u64>,
     started_at: Option<Duration>,
     written: u64,
+    /// Waits until `hold` of audio is there.
+    waits: bool,
+    ran_dry: bool,
 }
 
 /// The audio of a segment as the queue needs it.
@@ -113,6 +121,12 @@ pub struct Playout {
     flushed_to: u64,
     /// Written, not yet pulled: wanted again when the rate changes.
     unheard: VecDeque<i16>,
+    /// Written at another rate before and not heard: goes first.
+    rewrite: VecDeque<i16>,
+    /// Audio to wait for before a segment begins (or goes on after it ran dry).
+    hold: Duration,
+    /// Times a segment ran dry in its middle.
+    dry: u64,
 }
 
 impl Playout {
@@ -129,7 +143,15 @@ impl Playout {
             pulled: 0,
             flushed_to: 0,
             unheard: VecDeque::new(),
+            rewrite: VecDeque::new(),
+            hold: Duration::ZERO,
+            dry: 0,
         }
+    }
+
+    /// Times a segment ran dry in its middle because its audio came too slowly.
+    pub fn ran_dry(&self) -> u64 {
+        self.dry
     }
 
     /// The language of the audio that the queue takes.
@@ -164,6 +186,8 @@ impl Playout {
             end: None,
             started_at: None,
             written: 0,
+            waits: true,
+            ran_dry: false,
         });
     }
 
@@ -236,11 +260,27 @@ impl Playout {
 
     /// Samples to write now so that the lead is kept.
     pub fn top_up<'a>(&mut self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Vec<i16> {
-        let mut want = self.lead.samples(self.hz).saturating_sub(self.fill()) as usize;
-        let mut out = Vec::new();
-        while let Some(item) = self.queue.front_mut() {
+        let fill = self.fill();
+        let mut want = self.lead.samples(self.hz).saturating_sub(fill) as usize;
+        let again = self.rewrite.len().min(want);
+        let mut out: Vec<i16> = self.rewrite.drain(..again).collect();
+        want -= again;
+        while let Some(item) = self.queue.front_mut().filter(|_| self.rewrite.is_empty()) {
             let over = match source(item.segment) {
                 Some(s) => {
+                    let there =
+                        span((s.audio.len() - item.taken) as u64, s.rate) + span(item.ready.len() as u64, self.hz);
+                    if fill == 0 && out.is_empty() && item.start.is_some() && !item.waits && there.is_zero() && !s.over
+                    {
+                        // All written was heard, and the synthesiser owes more.
+                        (item.waits, item.ran_dry) = (true, true);
+                        self.dry += 1;
+                        self.hold = (self.hold + HOLD_STEP).min(HOLD_MAX);
+                    }
+                    if item.waits && there < self.hold && !s.over {
+                        break;
+                    }
+                    item.waits &= there.is_zero();
                     item.convert(&s, self.hz, want);
                     s.over && item.taken == s.audio.len() && item.flushed
                 }
@@ -259,9 +299,12 @@ impl Playout {
             let end = self.written + out.len() as u64;
             item.start.get_or_insert(end);
             item.end = Some(end);
+            if !item.ran_dry {
+                self.hold = self.hold.mul_f32(0.75);
+            }
             self.sounding.extend(self.queue.pop_front());
         }
-        self.gain.apply(&mut out, self.hz);
+        self.gain.apply(&mut out[again..], self.hz);
         self.written += out.len() as u64;
         self.unheard.extend(&out);
         out
@@ -271,6 +314,7 @@ impl Playout {
     pub fn clear(&mut self, now: Duration) -> Vec<Heard> {
         self.flushed_to = self.written;
         self.unheard.clear();
+        self.rewrite.clear();
         let (hz, pulled) = (self.hz, self.pulled);
         self.sounding
             .drain(..)
@@ -288,8 +332,8 @@ impl Playout {
             .collect()
     }
 
-    /// Goes on at another rate: positions begin at zero, and what was written and not heard is to be written again.
-    pub fn set_rate(&mut self, hz: u32) -> Vec<i16> {
+    /// Goes on at another rate: positions begin at zero, and what was written and not heard is written again.
+    pub fn set_rate(&mut self, hz: u32) {
         let (old, new) = (u64::from(self.hz), u64::from(hz));
         let pulled = self.pulled.max(self.flushed_to);
         let moved = |position: u64| position.saturating_sub(pulled) * new / old;
@@ -311,19 +355,20 @@ impl Playout {
         }
         let mut again = Vec::new();
         let mut resampler = Resampler::new(self.hz, hz, 20);
+        self.unheard.append(&mut self.rewrite);
         resampler.process(self.unheard.make_contiguous(), &mut again);
         resampler.finish(&mut again);
-        self.unheard = again.iter().copied().collect();
+        self.unheard.clear();
         self.hz = hz;
         self.lead.restart();
-        self.written = again.len() as u64;
+        self.written = 0;
         self.pulled = 0;
         self.flushed_to = 0;
-        // Rounding must not leave an end behind what was written, or it would never be reached.
+        // Rounding must not leave an end behind what will be written, or it would never be reached.
         for item in &mut self.sounding {
-            item.end = item.end.map(|e| e.min(self.written));
+            item.end = item.end.map(|e| e.min(again.len() as u64));
         }
-        again
+        self.rewrite = again.into();
     }
 }
 

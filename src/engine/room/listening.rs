@@ -152,12 +152,10 @@ impl Room {
 
     pub(super) fn out_rate(&mut self, session: SessionId, hz: u32) {
         let Some(member) = self.members.get_mut(&session) else { return };
-        let again = member.playout.set_rate(hz);
+        member.playout.set_rate(hz);
         member.original.set_rate(hz);
         member.asked = 0;
         self.outputs.push_back(Output::OutRateDone { session, hz });
-        if !again.is_empty() {
-            self.outputs.push_back(Output::Play { session, ring: Ring::Speech, samples: again });
-        }
+        self.top_up_speech(session);
     }
 }

@@ -153,6 +153,7 @@ impl Room {
             "lag_ms": { "mean": mean, "max": c.lag_max_ms },
             "playout": {
                 "backlog_ms": ms(self.backlog(session)),
+                "ran_dry": m.playout.ran_dry(),
                 "lead_ms": ms(super::time::span(m.playout.lead(), m.playout.hz())),
             },
             "input": {

@@ -337,9 +337,9 @@ fn first_audio_is_forwarded_before_the_segment_is_complete() {
     let mut call = Call::pair();
     call.final_result(A, "hello", 0, 80);
     call.translate(1, spanish(), "hola");
-    call.audio(1, spanish(), 9, 400);
+    call.audio(1, spanish(), 9, 1000);
     // Not even a tick is needed.
-    assert_eq!(call.ears[&B].speech_ring.len(), 160, "the lead of 20 ms");
+    assert_eq!(call.ears[&B].speech_ring.len(), 480, "the lead of 60 ms");
 }
 
 #[test]
@@ -695,6 +695,34 @@ fn uneven_pulls_get_a_longer_lead_instead_of_gaps() {
     let first = speech.iter().position(|s| *s != 0).unwrap();
     let last = speech.iter().rposition(|s| *s != 0).unwrap();
     assert_eq!(last - first + 1, 8000, "no gap inside the segment");
+}
+
+#[test]
+fn after_speech_ran_dry_the_next_segments_wait_for_a_little_more() {
+    let mut call = Call::pair();
+    call.final_result(A, "slow words", 0, 80);
+    call.translate(1, spanish(), "x");
+    // 40 ms of sound every 100 ms: it runs dry again and again.
+    for _ in 0..10 {
+        call.audio(1, spanish(), 100, 320);
+        call.run(ms(100));
+    }
+    call.end(1, spanish());
+    call.run(ms(1000));
+    let speech = &call.ears[&B].speech;
+    let starts = speech.windows(2).filter(|w| w[0] == 0 && w[1] != 0).count();
+    assert!((2..=5).contains(&starts), "waiting for more makes fewer gaps than the ten of the synthesiser: {starts}");
+    assert_eq!(call.speech(B).len(), 3200, "nothing is lost by it");
+    call.run(ms(100));
+    let now = call.now.as_millis() as u64;
+    call.final_result(A, "more words", now - 80, now);
+    call.translate(2, spanish(), "y");
+    call.audio(2, spanish(), 200, 320);
+    call.run(ms(60));
+    assert!(!call.speech(B).contains(&200), "it does not begin with 40 ms in hand");
+    call.audio(2, spanish(), 200, 3200);
+    call.run(ms(60));
+    assert!(call.speech(B).contains(&200));
 }
 
 #[test]
