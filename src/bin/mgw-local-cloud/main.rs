@@ -30,7 +30,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser, Debug)]
 #[command(
@@ -179,8 +178,7 @@ fn run(ask: &Serve) -> Result<(), String> {
 }
 
 async fn serve(ask: &Serve, app: Arc<App>) -> Result<(), String> {
-    let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
-    let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    let signalled = end_signal().map_err(|e| e.to_string())?;
     let (tls, suffix) = if ask.tls {
         let (acceptor, ca) = tls::make().map_err(|e| e.to_string())?;
         if let Some(path) = &ask.ca_out {
@@ -196,13 +194,25 @@ async fn serve(ask: &Serve, app: Arc<App>) -> Result<(), String> {
     let parent = parent_gone(ask.exit_with_parent);
     let stop = async {
         tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+            _ = signalled => {}
             () = parent => {}
         }
     };
     server::serve(listener, tls, app, stop).await;
     Ok(())
+}
+
+/// Ready at SIGINT or SIGTERM.
+fn end_signal() -> std::io::Result<tokio::sync::oneshot::Receiver<()>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let _ = sender.send(());
+        }
+    });
+    Ok(receiver)
 }
 
 /// Ready when standard input ends; never if that is not asked for.
