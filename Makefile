@@ -1,0 +1,49 @@
+# make demo    hear English come out as Spanish and Spanish as English, without any account
+# make test    install what the tests need and run them all
+# make bench   figures, into target/bench/
+# make soak    the long versions of the tests
+# make build   libmgw.so and the header, as they are packaged
+# make install PREFIX=/usr/local
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+.PHONY: build demo test bench soak install clean
+
+build:
+	@scripts/setup.sh build
+	$(CARGO) rustc --release --lib --crate-type cdylib
+
+demo:
+	@scripts/setup.sh demo
+	@echo "building (a few minutes the first time)"
+	@$(CARGO) build --release --quiet --features local-cloud
+	@python3 scripts/demo.py $(if $(CLOUD),--cloud) $(if $(WAV_A),--wav-a "$(WAV_A)") $(if $(WAV_B),--wav-b "$(WAV_B)")
+
+test:
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+bench:
+	@scripts/setup.sh build
+	$(CARGO) build --release --features local-cloud --bin mgw-local-cloud
+	$(CARGO) bench --features local-cloud --bench mgw
+
+soak:
+	@scripts/setup.sh test
+	MGW_TEST_SENTENCES=2000 $(CARGO) test --release --features local-cloud,fault-injection --test c_example -- --nocapture
+	$(CARGO) test --release --no-default-features --features tls-openssl,local-cloud,fault-injection --test lifecycle -- --nocapture
+
+install: build
+	install -Dm755 target/release/libmgw.so "$(DESTDIR)$(PREFIX)/lib/libmgw.so.$(VERSION)"
+	ln -sf "libmgw.so.$(VERSION)" "$(DESTDIR)$(PREFIX)/lib/libmgw.so.0"
+	ln -sf libmgw.so.0 "$(DESTDIR)$(PREFIX)/lib/libmgw.so"
+	install -Dm644 include/mgw.h "$(DESTDIR)$(PREFIX)/include/mgw.h"
+	install -d "$(DESTDIR)$(PREFIX)/lib/pkgconfig"
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(PREFIX)/lib|; s|@INCLUDEDIR@|$(PREFIX)/include|; s|@VERSION@|$(VERSION)|' \
+		mgw.pc.in > "$(DESTDIR)$(PREFIX)/lib/pkgconfig/mgw.pc"
+
+clean:
+	$(CARGO) clean
