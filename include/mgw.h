@@ -449,7 +449,7 @@ mgw_status mgw_session_new(mgw_gateway gateway,
 mgw_status mgw_session_close(mgw_session session, int32_t mode);
 
 /**
- * Changes a setting in mid-call: language, gains, voices and the others that docs/configuration.md calls live.
+ * Changes a setting in mid-call: the keys that docs/configuration.md calls live (gains, the original voice).
  *
  * Thread: any.
  * Blocks: no.

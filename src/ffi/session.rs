@@ -65,7 +65,7 @@ pub extern "C" fn mgw_session_close(session: mgw_session, mode: i32) -> mgw_stat
     })
 }
 
-/// Changes a setting in mid-call: language, gains, voices and the others that docs/configuration.md calls live.
+/// Changes a setting in mid-call: the keys that docs/configuration.md calls live (gains, the original voice).
 ///
 /// Thread: any.
 /// Blocks: no.
