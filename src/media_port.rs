@@ -51,31 +51,52 @@ struct Mark {
     kind: MarkKind,
 }
 
-/// Atomics that both sides see. Each has one writer, named in its comment.
+/// Atomics that both sides see, by their one writer, so that no thread's writing takes another's cache line away.
 #[derive(Default)]
 struct Shared {
-    /// Puller: samples asked for since the last completed rate change.
-    asked: AtomicU64,
-    /// Puller: samples taken from the speech ring, ever.
-    speech_read: AtomicU64,
-    /// Puller: samples taken from the original ring, ever.
-    original_read: AtomicU64,
-    /// Engine: the puller skips the speech ring up to this count.
-    speech_skip_to: AtomicU64,
-    /// Engine: the puller skips the original ring up to this count.
-    original_skip_to: AtomicU64,
-    /// Caller: output rate wanted (upper half: change number, lower half: Hz).
-    out_rate_wanted: AtomicU64,
-    /// Engine: change number that the rings now carry.
-    out_rate_done: AtomicU32,
-    /// Engine: counts its rounds; stands still when the engine does.
-    heartbeat: AtomicU32,
-    /// Pusher: samples dropped because the up ring was full.
+    pusher: ByPusher,
+    puller: ByPuller,
+    engine: ByEngine,
+}
+
+/// Written by the thread that pushes.
+#[derive(Default)]
+#[repr(align(64))]
+struct ByPusher {
+    /// Samples dropped because the up ring was full.
     dropped: AtomicU64,
-    /// Pusher: frames pushed.
+    /// Frames pushed.
     frames_in: AtomicU64,
-    /// Puller: frames pulled.
+}
+
+/// Written by the thread that pulls.
+#[derive(Default)]
+#[repr(align(64))]
+struct ByPuller {
+    /// Samples asked for since the last completed rate change.
+    asked: AtomicU64,
+    /// Samples taken from the speech ring, ever.
+    speech_read: AtomicU64,
+    /// Samples taken from the original ring, ever.
+    original_read: AtomicU64,
+    /// Output rate wanted (upper half: change number, lower half: Hz).
+    out_rate_wanted: AtomicU64,
+    /// Frames pulled.
     frames_out: AtomicU64,
+}
+
+/// Written by the engine.
+#[derive(Default)]
+#[repr(align(64))]
+struct ByEngine {
+    /// The puller skips the speech ring up to this count.
+    speech_skip_to: AtomicU64,
+    /// The puller skips the original ring up to this count.
+    original_skip_to: AtomicU64,
+    /// Change number of the output rate that the rings now carry.
+    out_rate_done: AtomicU32,
+    /// Counts the engine's rounds; stands still when the engine does.
+    heartbeat: AtomicU32,
 }
 
 struct PushSide {
@@ -97,6 +118,8 @@ struct PullSide {
 }
 
 /// A half of a port that one thread at a time may use; a second one is turned away, never made to wait.
+/// In cache lines of its own: pusher and puller may be different threads.
+#[repr(align(64))]
 struct Exclusive<T> {
     taken: AtomicBool,
     value: UnsafeCell<T>,
@@ -261,7 +284,7 @@ impl PushSide {
         if !frame_fits(samples.len(), self.hz) {
             return Status::ErrFrameTooLong;
         }
-        shared.frames_in.store(shared.frames_in.load(Relaxed) + 1, Relaxed);
+        shared.pusher.frames_in.store(shared.pusher.frames_in.load(Relaxed) + 1, Relaxed);
         if self.owed_gap > 0 {
             let mark = Mark { at: self.pushed, kind: MarkKind::Gap { count: self.owed_gap, dropped: true } };
             if self.marks.push(mark).is_ok() {
@@ -269,13 +292,13 @@ impl PushSide {
             }
         }
         // While the gap before it is not told, a frame would land at the wrong time: it joins the gap.
-        if self.owed_gap > 0 || self.ring.slots() < samples.len() {
+        // `push_entire_slice` looks at the reader's index (another core's cache line) only if it seems full.
+        if self.owed_gap > 0 || self.ring.push_entire_slice(samples).is_err() {
             self.owed_gap += samples.len() as u64;
-            shared.dropped.store(shared.dropped.load(Relaxed) + samples.len() as u64, Relaxed);
+            shared.pusher.dropped.store(shared.pusher.dropped.load(Relaxed) + samples.len() as u64, Relaxed);
             return Status::Ok;
         }
-        let (written, _) = self.ring.push_partial_slice(samples);
-        self.pushed += written.len() as u64;
+        self.pushed += samples.len() as u64;
         Status::Ok
     }
 
@@ -293,6 +316,9 @@ impl PushSide {
 
 /// Drops up to `count` samples from a ring.
 fn skip(ring: &mut Consumer<i16>, count: u64) -> u64 {
+    if count == 0 {
+        return 0;
+    }
     let n = (ring.slots() as u64).min(count) as usize;
     if let Ok(chunk) = ring.read_chunk(n) {
         chunk.commit_all();
@@ -309,24 +335,22 @@ impl PullSide {
         if !frame_fits(out.len(), self.hz) {
             return Status::ErrFrameTooLong;
         }
-        shared.frames_out.store(shared.frames_out.load(Relaxed) + 1, Relaxed);
-        shared.asked.store(shared.asked.load(Relaxed) + out.len() as u64, Relaxed);
+        shared.puller.frames_out.store(shared.puller.frames_out.load(Relaxed) + 1, Relaxed);
+        shared.puller.asked.store(shared.puller.asked.load(Relaxed) + out.len() as u64, Relaxed);
 
         // Until the engine has answered a rate change, the rings hold samples of another rate.
         let mut heard = 0;
-        if shared.out_rate_done.load(Acquire) == self.change {
-            let read = shared.speech_read.load(Relaxed);
-            let skipped = skip(&mut self.speech, shared.speech_skip_to.load(Acquire).saturating_sub(read));
+        if shared.engine.out_rate_done.load(Acquire) == self.change {
+            let read = shared.puller.speech_read.load(Relaxed);
+            let skipped = skip(&mut self.speech, shared.engine.speech_skip_to.load(Acquire).saturating_sub(read));
             let (taken, _) = self.speech.pop_partial_slice(out);
             heard = taken.len();
-            shared.speech_read.store(read + skipped + heard as u64, Release);
+            shared.puller.speech_read.store(read + skipped + heard as u64, Release);
+            heard = heard.max(self.mix_original(out, heard, shared));
         }
         out[heard..].fill(0);
-        if shared.out_rate_done.load(Acquire) == self.change {
-            heard = heard.max(self.mix_original(out, shared));
-        }
 
-        let beat = shared.heartbeat.load(Relaxed);
+        let beat = shared.engine.heartbeat.load(Relaxed);
         if beat != self.last_beat {
             self.last_beat = beat;
             self.silent_pulls = 0;
@@ -342,21 +366,27 @@ impl PullSide {
         }
     }
 
-    /// Adds the original ring to `out`; returns how many samples it had.
-    fn mix_original(&mut self, out: &mut [i16], shared: &Shared) -> usize {
-        let read = shared.original_read.load(Relaxed);
-        let skipped = skip(&mut self.original, shared.original_skip_to.load(Acquire).saturating_sub(read));
+    /// Puts the original voice into `out`: added to the `heard` samples of speech, copied behind them. Returns its length.
+    fn mix_original(&mut self, out: &mut [i16], heard: usize, shared: &Shared) -> usize {
+        let read = shared.puller.original_read.load(Relaxed);
+        let skipped = skip(&mut self.original, shared.engine.original_skip_to.load(Acquire).saturating_sub(read));
         let n = self.original.slots().min(out.len());
         let mut mixed = 0;
         if let Ok(chunk) = self.original.read_chunk(n) {
             let (a, b) = chunk.as_slices();
-            for (o, s) in out.iter_mut().zip(a.iter().chain(b)) {
-                *o = o.saturating_add(*s);
+            for part in [a, b] {
+                let place = &mut out[mixed..mixed + part.len()];
+                let (under, free) = place.split_at_mut(heard.saturating_sub(mixed).min(part.len()));
+                let (added, copied) = part.split_at(under.len());
+                for (o, s) in under.iter_mut().zip(added) {
+                    *o = o.saturating_add(*s);
+                }
+                free.copy_from_slice(copied);
+                mixed += part.len();
             }
-            mixed = n;
             chunk.commit_all();
         }
-        shared.original_read.store(read + skipped + mixed as u64, Release);
+        shared.puller.original_read.store(read + skipped + mixed as u64, Release);
         mixed
     }
 
@@ -366,7 +396,7 @@ impl PullSide {
         }
         self.hz = hz;
         self.change = self.change.wrapping_add(1);
-        shared.out_rate_wanted.store(u64::from(self.change) << 32 | u64::from(hz), Release);
+        shared.puller.out_rate_wanted.store(u64::from(self.change) << 32 | u64::from(hz), Release);
         Status::Ok
     }
 }
@@ -437,24 +467,24 @@ impl EnginePort {
     /// What the puller has taken since the last completed rate change.
     pub fn pulled(&self) -> PullTotals {
         PullTotals {
-            asked: self.shared.asked.load(Relaxed).saturating_sub(self.asked_base),
+            asked: self.shared.puller.asked.load(Relaxed).saturating_sub(self.asked_base),
             // Behind the base until the next pull has skipped what was flushed.
-            speech: self.shared.speech_read.load(Acquire).saturating_sub(self.speech_base),
-            original: self.shared.original_read.load(Acquire).saturating_sub(self.original_base),
+            speech: self.shared.puller.speech_read.load(Acquire).saturating_sub(self.speech_base),
+            original: self.shared.puller.original_read.load(Acquire).saturating_sub(self.original_base),
         }
     }
 
     /// An output rate that the puller wants and the rings do not carry yet, in Hz.
     pub fn wanted_out_rate(&self) -> Option<u32> {
-        let wanted = self.shared.out_rate_wanted.load(Acquire);
+        let wanted = self.shared.puller.out_rate_wanted.load(Acquire);
         ((wanted >> 32) as u32 != self.change).then_some(wanted as u32)
     }
 
     /// Answers [`wanted_out_rate`](Self::wanted_out_rate): all written so far is skipped, totals begin at zero again.
     pub fn out_rate_done(&mut self) {
-        self.change = (self.shared.out_rate_wanted.load(Acquire) >> 32) as u32;
+        self.change = (self.shared.puller.out_rate_wanted.load(Acquire) >> 32) as u32;
         self.restart();
-        self.shared.out_rate_done.store(self.change, Release);
+        self.shared.engine.out_rate_done.store(self.change, Release);
     }
 
     /// All written so far is skipped and the totals begin at zero again.
@@ -463,7 +493,7 @@ impl EnginePort {
         self.flush(Ring::Original);
         self.speech_base = self.speech_written;
         self.original_base = self.original_written;
-        self.asked_base = self.shared.asked.load(Relaxed);
+        self.asked_base = self.shared.puller.asked.load(Relaxed);
     }
 
     /// Writes to a ring; returns how many samples fitted.
@@ -480,24 +510,24 @@ impl EnginePort {
     /// Nothing that was written to this ring so far is to be heard any more.
     pub fn flush(&mut self, ring: Ring) {
         match ring {
-            Ring::Speech => self.shared.speech_skip_to.store(self.speech_written, Release),
-            Ring::Original => self.shared.original_skip_to.store(self.original_written, Release),
+            Ring::Speech => self.shared.engine.speech_skip_to.store(self.speech_written, Release),
+            Ring::Original => self.shared.engine.original_skip_to.store(self.original_written, Release),
         }
     }
 
     /// Shows the puller that the engine lives.
     pub fn beat(&self) {
-        self.shared.heartbeat.fetch_add(1, Relaxed);
+        self.shared.engine.heartbeat.fetch_add(1, Relaxed);
     }
 
     /// Samples dropped so far because the up ring was full.
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Relaxed)
+        self.shared.pusher.dropped.load(Relaxed)
     }
 
     /// Frames (pushed, pulled) so far.
     pub fn frames(&self) -> (u64, u64) {
-        (self.shared.frames_in.load(Relaxed), self.shared.frames_out.load(Relaxed))
+        (self.shared.pusher.frames_in.load(Relaxed), self.shared.puller.frames_out.load(Relaxed))
     }
 }
 
@@ -578,5 +608,55 @@ impl Retired {
         }
         slot.reserved.store(false, Release);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_original_is_added_under_speech_and_copied_behind_it_wherever_the_ring_wraps() {
+        let (session, mut engine) = open(16_000, 16_000).expect("a slot");
+        let original: Vec<i16> = (0..400).collect();
+        let mut out = [7i16; 500];
+        // Enough rounds that both rings wrap inside a frame.
+        for round in 0..2 * RING_SAMPLES / 400 {
+            engine.beat();
+            let speech = [1000i16; 100];
+            assert_eq!(engine.play(Ring::Speech, &speech) + engine.play(Ring::Original, &original), 500);
+            assert_eq!(pull_frame(session, &mut out), Status::Ok, "round {round}");
+            let expected: Vec<i16> =
+                (0..500).map(|i| if i < 400 { i + if i < 100 { 1000 } else { 0 } } else { 0 }).collect();
+            assert_eq!(out[..], expected[..], "round {round}");
+        }
+        assert_eq!(engine.pulled().original, (2 * RING_SAMPLES / 400 * 400) as u64);
+        let mut loud = [0i16; 2];
+        engine.play(Ring::Speech, &[i16::MAX, i16::MIN]);
+        engine.play(Ring::Original, &[1, -1]);
+        pull_frame(session, &mut loud);
+        assert_eq!(loud, [i16::MAX, i16::MIN], "sums are limited");
+        assert!(retire(session, false).expect("open").try_free().is_ok());
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_is_dropped_whole_and_told_as_a_gap() {
+        let (session, mut engine) = open(48_000, 48_000).expect("a slot");
+        let frame = [5i16; 5000];
+        for _ in 0..RING_SAMPLES / 5000 + 2 {
+            assert_eq!(push_frame(session, &frame), Status::Ok);
+        }
+        assert_eq!(engine.dropped(), 10_000);
+        let (mut samples, mut missing) = (0, 0);
+        let mut note = |pushed: Pushed<'_>| match pushed {
+            Pushed::Samples(s) => samples += s.len(),
+            Pushed::Gap { count, dropped: true } => missing += count,
+            other => panic!("{other:?}"),
+        };
+        engine.drain(&mut note);
+        push_frame(session, &frame);
+        engine.drain(&mut note);
+        assert_eq!((samples, missing), (RING_SAMPLES / 5000 * 5000 + 5000, 10_000));
+        assert!(retire(session, false).expect("open").try_free().is_ok());
     }
 }

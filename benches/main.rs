@@ -1,0 +1,125 @@
+//! `make bench`: what the library costs and how long sound takes through it, beside goals.
+//!
+//! Each measurement runs in a process of its own (memory that one has warmed would flatter the next).
+//! A goal that is missed is published, and is no failure; a measurement that does not end is one.
+//!
+//! ```text
+//! cargo bench --features local-cloud --bench mgw -- [NAME…] [--quick] [--markdown]
+//! ```
+
+mod alloc;
+mod capacity;
+mod latency;
+mod memory;
+mod paced;
+mod report;
+mod stat;
+#[path = "../tests/support/mod.rs"]
+mod support;
+mod vendor;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use report::Report;
+
+#[global_allocator]
+static ALLOCATOR: alloc::Counting = alloc::Counting;
+
+type Measurement = fn(bool, &mut Report);
+
+/// Name, what to run, and the figures that it must give.
+const ALL: [(&str, Measurement, &[&str]); 5] = [
+    (
+        "paced",
+        paced::run,
+        &["push_p50_ns", "push_p99_ns", "push_p99_ratio", "pull_p50_ns", "pull_p99_ns", "pull_p99_ratio"],
+    ),
+    (
+        "memory",
+        memory::run,
+        &["session_idle_resident_bytes", "session_talking_resident_bytes", "session_talking_heap_bytes"],
+    ),
+    ("first-byte", latency::first_byte, &["tts_to_frame_p50_ms", "tts_to_frame_p99_ms"]),
+    ("original", latency::original, &["original_p50_ms", "original_p99_ms"]),
+    (
+        "capacity",
+        capacity::run,
+        &["sessions_real_time", "library_cpu_ms_per_session_s", "emulator_cpu_ms_per_session_s"],
+    ),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
+    let known = || ALL.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+    if let Some(unknown) = names.iter().find(|n| !ALL.iter().any(|(name, ..)| name == *n)) {
+        eprintln!("no measurement is called {unknown}; there are: {}", known());
+        return ExitCode::from(2);
+    }
+    let quick = has("--quick");
+    if has("--child") {
+        return child(&names, quick);
+    }
+    let mut report = Report::default();
+    for (name, _, figures) in ALL.iter().filter(|(name, ..)| names.is_empty() || names.contains(name)) {
+        eprintln!("{name} ...");
+        match in_child(name, quick) {
+            Ok(part) => {
+                let missing = figures.iter().filter(|f| !part.figures.iter().any(|have| have.name == **f));
+                report.failed.extend(missing.map(|f| format!("{name}: {f}")));
+                report.append(part);
+            }
+            Err(why) => {
+                eprintln!("{name}: {why}");
+                report.failed.push((*name).to_owned());
+            }
+        }
+    }
+    print!("{}", if has("--markdown") { report.markdown() } else { report.table() });
+    match publish(&report, quick) {
+        Ok(path) => eprintln!("written to {}", path.display()),
+        Err(e) => {
+            eprintln!("cannot write the summary: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs measurements here and prints what they gave as one line of JSON.
+fn child(names: &[&str], quick: bool) -> ExitCode {
+    let mut report = Report::default();
+    for (_, run, _) in ALL.iter().filter(|(name, ..)| names.contains(name)) {
+        run(quick, &mut report);
+    }
+    match serde_json::to_string(&report) {
+        Ok(line) => println!("{line}"),
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn in_child(name: &str, quick: bool) -> Result<Report, String> {
+    let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    command.args(["--child", name]).args(quick.then_some("--quick")).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|e| e.to_string())?;
+    if !output.status.success() {
+        return Err(output.status.to_string());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())
+}
+
+/// Writes `bench/summary.json` below cargo's target folder.
+fn publish(report: &Report, quick: bool) -> std::io::Result<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("target"));
+    let folder = target.join("bench");
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join("summary.json");
+    std::fs::write(&path, format!("{:#}\n", report.json(quick)))?;
+    Ok(path)
+}
