@@ -258,6 +258,7 @@ int main(int argc, char **argv) {
     legs[k].out_path = argv[i + 3 + k];
   }
   if (json_path && !(json_file = fopen(json_path, "w"))) return failed(json_path, 0, strerror(errno)), 1;
+  if (json_file) setvbuf(json_file, NULL, _IOLBF, 1 << 14); /* a reader sees each event as it happens */
   if (!(event_buf = malloc(event_cap))) return failed("start", 0, "out of memory"), 1;
 
   /* The program was compiled with one header; is the library it found of the same make? */

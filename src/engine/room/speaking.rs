@@ -10,7 +10,7 @@ use super::super::time::{ms, samples, span};
 use super::super::{NetCommand, Output, SessionId};
 use super::Room;
 use crate::event::{Event, EventKind};
-use crate::provider::SttEvent;
+use crate::provider::{SttEvent, Transcript};
 
 /// A speaker that has pushed nothing for this long is silent: silence goes onto its time line.
 const SILENT_AFTER: Duration = Duration::from_millis(60);
@@ -126,26 +126,8 @@ impl Room {
         match event {
             SttEvent::SpeechStarted { at } => self.event(session, EventKind::SpeechStarted { at_ms: ms(at) }),
             SttEvent::Interim(t) | SttEvent::Final { transcript: t, .. } if t.text.trim().is_empty() => {}
-            SttEvent::Interim(t) => self.event(
-                session,
-                EventKind::Transcript {
-                    r#final: false,
-                    text: t.text,
-                    start_ms: ms(t.start),
-                    end_ms: ms(t.end),
-                    language: t.language,
-                },
-            ),
-            SttEvent::Final { transcript: t, .. } => self.event(
-                session,
-                EventKind::Transcript {
-                    r#final: true,
-                    text: t.text,
-                    start_ms: ms(t.start),
-                    end_ms: ms(t.end),
-                    language: t.language,
-                },
-            ),
+            SttEvent::Interim(t) => self.event(session, transcript(t, false)),
+            SttEvent::Final { transcript: t, .. } => self.event(session, transcript(t, true)),
             SttEvent::UtteranceEnd { .. } => {}
             SttEvent::Closed => {
                 if let Some(leaving) = &mut member.leaving {
@@ -233,4 +215,11 @@ impl Member {
             self.cue_to = Some(now);
         }
     }
+}
+
+/// The event of a text. Vendors' spans begin with the silence before it, the words do not.
+fn transcript(t: Transcript, r#final: bool) -> EventKind {
+    let start = t.words.first().map_or(t.start, |word| word.start);
+    let end = t.words.last().map_or(t.end, |word| word.end);
+    EventKind::Transcript { r#final, text: t.text, start_ms: ms(start), end_ms: ms(end), language: t.language }
 }

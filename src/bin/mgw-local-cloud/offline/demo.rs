@@ -22,6 +22,9 @@ pub struct Line {
     pub text: String,
 }
 
+/// Seconds from the start of the last line to the end of the files.
+pub const LAST_TURN: f64 = 3.0;
+
 /// The conversation of `demo.txt`.
 pub fn conversation() -> Vec<Line> {
     include_str!("demo.txt").lines().filter_map(parse).collect()
@@ -74,7 +77,7 @@ pub fn speak_to_wav(
 /// Writes `english.wav` and `spanish.wav` of equal length into a folder.
 pub fn write_conversation(engine: &dyn Engine, folder: &Path) -> Result<(), EngineError> {
     let lines = conversation();
-    let seconds = lines.iter().map(|line| line.start).fold(0.0, f64::max) + 8.0;
+    let seconds = lines.iter().map(|line| line.start).fold(0.0, f64::max) + LAST_TURN;
     for (language, name) in [("en", "english.wav"), ("es", "spanish.wav")] {
         let own: Vec<Line> = lines.iter().filter(|l| l.language == language).cloned().collect();
         let spans = speak_to_wav(engine, &own, seconds, &folder.join(name))?;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use super::convert::{Converter, active_level, rms};
-use super::demo::{Line, conversation, speak_to_wav};
+use super::demo::{LAST_TURN, Line, conversation, speak_to_wav};
 use super::*;
 use crate::engine::Word;
 
@@ -403,19 +403,22 @@ fn demo_files_are_a_conversation_with_room_for_the_lag() {
     let lines = conversation();
     let folder = tempfile::tempdir().unwrap();
     write_conversation(engine(), folder.path()).unwrap();
-    let mut turns = Vec::new();
+    let mut turns: Vec<(f64, f64, &str)> = Vec::new();
     for (language, name) in [("en", "english.wav"), ("es", "spanish.wav")] {
         let own: Vec<Line> = lines.iter().filter(|l| l.language == language).cloned().collect();
         let path = folder.path().join("own.wav");
-        turns.extend(speak_to_wav(engine(), &own, 0.0, &path).unwrap());
+        let spans = speak_to_wav(engine(), &own, 0.0, &path).unwrap();
+        turns.extend(spans.iter().map(|(start, end)| (*start, *end, language)));
         let file = hound::WavReader::open(folder.path().join(name)).unwrap();
         let spec = file.spec();
         assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (1, 16_000, 16));
-        assert_eq!(file.duration(), 98 * 16_000);
+        assert_eq!(f64::from(file.duration()), (lines[lines.len() - 1].start + LAST_TURN) * 16_000.0);
     }
     turns.sort_by(|a, b| a.0.total_cmp(&b.0));
     for pair in turns.windows(2) {
         println!("{:.1}-{:.1} s, then {:.1} s", pair[0].0, pair[0].1, pair[1].0 - pair[0].1);
-        assert!(pair[1].0 - pair[0].1 >= 3.0, "{pair:?}");
+        // A speaker pauses so long that two segments come of it, and waits for the other's translation.
+        let least = if pair[0].2 == pair[1].2 { 0.8 } else { 2.5 };
+        assert!(pair[1].0 - pair[0].1 >= least, "{pair:?}");
     }
 }
