@@ -28,11 +28,7 @@ fn the_program_in_the_readme_compiles_and_is_short() {
     let _ = std::fs::remove_file(&named);
     std::os::unix::fs::symlink(&library, &named).expect("link to the library");
     // Without its configuration it says so and ends with 1.
-    let output = native::run(
-        Command::new(folder.join("program"))
-            .env("LD_LIBRARY_PATH", &folder)
-            .current_dir(&folder),
-    );
+    let output = native::run(Command::new(folder.join("program")).env("LD_LIBRARY_PATH", &folder).current_dir(&folder));
     assert_eq!(output.status.code(), Some(1));
     assert!(native::told(&output).contains("mgw.toml"), "{}", native::told(&output));
 }
