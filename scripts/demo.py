@@ -193,7 +193,7 @@ def prepare(ask, children, view, facts):
         view.note("The services are Deepgram, DeepL and ElevenLabs; they bill for this.")
     else:
         view.note("No account, no network: recognition, translation and voices run on this machine.")
-        view.note("Of Spanish it understands a book of 45 call phrases only; English freely.")
+        view.note("Of Spanish it understands a book of 46 call phrases only; English freely.")
         cloud, log = start_cloud(ask, children)
     if not (ask.wav_a and ask.wav_b):
         # Beside the local cloud, which loads its models meanwhile.
