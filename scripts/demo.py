@@ -13,12 +13,14 @@ Exit status: 0 all was translated and heard, 1 something failed (one line says w
 """
 
 import argparse
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 BEGAN = time.monotonic()
@@ -121,6 +123,14 @@ def cloud_address(cloud, log, port):
     raise Failed(last)
 
 
+def simulated(url):
+    """What the local cloud waits before it answers, as the services would: least milliseconds of mt and tts."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{url}/__scenario", timeout=5) as reply:
+        scenario = json.load(reply)
+    return {"mt": scenario["mt"]["latency_ms"], "tts": scenario["tts"]["first_audio_ms"]}
+
+
 def write_config(ask, url):
     """A configuration as a user would write it. Keys stay in the environment."""
     lines = ["# Written by scripts/demo.py. The services' keys are in the environment."]
@@ -174,7 +184,7 @@ def carry_call(ask, children, program, config, said, view, facts):
         raise Failed(words[-1])
 
 
-def prepare(ask, children, view):
+def prepare(ask, children, view, facts):
     """Voices, local cloud and example, as far as they are needed; returns (program, url, files of what is said)."""
     view.note("7777 speaks and hears English, 8888 speaks and hears Spanish.")
     said = {"7777": Path(ask.wav_a or ask.out / "english.wav"), "8888": Path(ask.wav_b or ask.out / "spanish.wav")}
@@ -183,12 +193,16 @@ def prepare(ask, children, view):
         view.note("The services are Deepgram, DeepL and ElevenLabs; they bill for this.")
     else:
         view.note("No account, no network: recognition, translation and voices run on this machine.")
-        view.note("Of Spanish it understands a book of 45 call phrases only; English freely.")
+        view.note("Of Spanish it understands a book of 46 call phrases only; English freely.")
         cloud, log = start_cloud(ask, children)
     if not (ask.wav_a and ask.wav_b):
         # Beside the local cloud, which loads its models meanwhile.
         children.run([ask.cloud_bin, "demo-voices", ask.out], "")
     url = cloud_address(cloud, log, ask.port) if cloud else ask.services
+    if cloud:
+        facts.simulated = simulated(url)
+        view.note(f"It takes its time as the cloud services would: a translation {facts.simulated['mt'] / 1000:.1f} s, "
+                  f"a voice {facts.simulated['tts'] / 1000:.1f} s, or longer if it needs it.")
     return build_example(ask, children), url, said
 
 
@@ -206,7 +220,7 @@ def main():
             ask.out.mkdir(parents=True, exist_ok=True)
             for old in ("7777-heard.wav", "8888-heard.wav", "report.json", "conversation.svg"):
                 (ask.out / old).unlink(missing_ok=True)
-            program, url, said = prepare(ask, children, view)
+            program, url, said = prepare(ask, children, view, facts)
             view.call(said)
             carry_call(ask, children, program, write_config(ask, url), said, view, facts)
         except KeyboardInterrupt:
@@ -223,7 +237,8 @@ def main():
     report.write(result, ask.out / "report.json")
     (ask.out / "conversation.svg").write_text(picture.draw(result), encoding="utf-8")
     if ended:
-        view.fail(f"{why}; what there is so far is in {live.short(ask.out)}")
+        heard = f"; what was heard so far is in {live.short(ask.out)}" if result["segments"] else ""
+        view.fail(why + heard)
         return ended
     view.table(result, ask.out)
     if not result["ok"]:

@@ -178,6 +178,9 @@ fn a_conversation_is_understood_and_heard_in_the_other_language() {
     let report = demo.report();
     assert_eq!(report["ok"], true);
     assert_eq!(report["lost"], serde_json::json!([]));
+    // Delays that are set and not measured are told.
+    assert!(number(&report["simulated_ms"]["mt"]) > 0.0 && number(&report["simulated_ms"]["tts"]) > 0.0, "{report}");
+    assert!(all.contains("as the cloud services would"), "{all}");
     let segments = list(&report["segments"]);
     for (speaker, listener) in [("7777", "8888"), ("8888", "7777")] {
         let mine: Vec<&Value> = segments.iter().filter(|s| s["session"] == speaker).collect();

@@ -2,7 +2,7 @@
 
 from xml.sax.saxutils import escape
 
-WIDTH, TOP, FOOT = 960, 96, 44
+WIDTH, TOP, FOOT = 960, 96, 58
 LEFT, RIGHT, BAR = 398, 562, 14  # the two phones' lines, and the width of a bar
 PER_SECOND = 13.0
 LINE = 15          # least distance of two texts
@@ -87,6 +87,10 @@ def draw(result):
     if lag["median"] is not None:
         foot += f"; lag of the last word: median {lag['median'] / 1000:.1f} s, longest {lag['max'] / 1000:.1f} s"
     sheet.text(WIDTH / 2, y(last) + 26, foot, "dim small", "middle")
+    if result["simulated_ms"]:
+        sheet.text(WIDTH / 2, y(last) + 42, "engines of one machine, with the cloud services' delays: translation "
+                   f"{result['simulated_ms']['mt'] / 1000:.1f} s, voice {result['simulated_ms']['tts'] / 1000:.1f} s",
+                   "dim small", "middle")
     height = y(last) + FOOT
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}" role="img">',

@@ -8,7 +8,7 @@ from . import wav
 from .children import Failed
 
 # A service that has not answered once by then will not.
-PATIENCE_S = 15.0
+PATIENCE_S = 8.0
 LEGS = ("7777", "8888")
 
 
@@ -21,6 +21,7 @@ class Facts:
         self.zero = None      # monotonic time of gateway time 0
         self.events = []
         self.names = {}       # session id -> profile
+        self.simulated = None  # delays that the local cloud keeps on purpose; None: the real services
         self.ready = set()
         self.down = {}        # provider -> its complaint
 
@@ -115,7 +116,8 @@ def make(facts, said, out, why, least):
                 s["heard_dbfs"] = wav.level(recorded[max(start, 0):end])
                 pauses.append(s["longest_pause_s"])
     if not why and lost:
-        why = f"{len(lost)} segments were lost; the first in {lost[0]['stage']}: {lost[0]['reason']}"
+        first = f"{lost[0]['stage']}: {lost[0]['reason']}"
+        why = f"{len(lost)} segments were lost, the first at {first}" if len(lost) > 1 else f"a segment was lost at {first}"
     if not why and not all(s["complete"] for s in segments):
         why = "a segment was not heard to its end"
     if not why:
@@ -124,7 +126,7 @@ def make(facts, said, out, why, least):
     lags = [s["lag_ms"] for s in segments]
     starts = [e["marks"]["playout_start_ms"] for e in facts.of("segment_done") if "playout_start_ms" in e["marks"]]
     return {
-        "ok": not why, "why": why, "segments": segments, "lost": lost, "speakers": speakers, "directions": directions,
+        "ok": not why, "why": why, "simulated_ms": facts.simulated, "segments": segments, "lost": lost, "speakers": speakers, "directions": directions,
         "lag_ms": {"median": middle(lags), "max": max(lags, default=None)},
         "longest_pause_s": max(pauses, default=None),
         "first_word_s": round(facts.zero + min(starts) / 1000 - facts.script_began, 1) if starts else None,

@@ -113,18 +113,33 @@ fn english_demo_lines_are_recognised_and_come_back() {
     assert!(clock / fed < 0.6, "a stream must leave room for others");
 }
 
-/// All demo lines in noise and through a narrow-band line.
+/// The lines for which the rates below were measured; the demo's may change.
+const NOISY_LINES: [(&str, &str); 12] = [
+    ("en", "Good morning, this is the clinic. How can I help you today?"),
+    ("es", "necesito una cita con el doctor"),
+    ("en", "What is your name, please?"),
+    ("es", "mi nombre es maría"),
+    ("en", "Do you have a fever?"),
+    ("es", "yo tengo fiebre"),
+    ("en", "The doctor can see you tomorrow at ten o'clock."),
+    ("es", "dónde está la clínica"),
+    ("en", "We are in the center of the city."),
+    ("es", "muchas gracias"),
+    ("en", "I will see you tomorrow, goodbye."),
+    ("es", "adiós"),
+];
+
+/// Speech in noise and through a narrow-band line.
 #[test]
 fn noise_and_narrow_band_leave_most_words() {
-    let lines = conversation();
     for (rate, noise, least) in [(16_000, 30, 80), (16_000, 120, 65), (8_000, 0, 45)] {
         let (mut good, mut all, mut phrases, mut tried) = (0, 0, 0, 0);
-        for line in &lines {
-            let mut stream = engine().recognizer(&line.language, rate).unwrap();
-            let pcm = say(&line.text, &line.voice, &line.language, rate);
+        for (language, text) in NOISY_LINES {
+            let mut stream = engine().recognizer(language, rate).unwrap();
+            let pcm = say(text, if language == "en" { "slt" } else { "es-419" }, language, rate);
             let heard = texts(&hear_in(stream.as_mut(), &pcm, rate, noise));
-            let said = plain(&line.text);
-            if line.language == "en" {
+            let said = plain(text);
+            if language == "en" {
                 good += correct(&said, &heard);
                 all += said.len();
             } else {
