@@ -38,6 +38,7 @@ fn open_use_and_free() {
     let cloud = Cloud::start("[stt]\nmax_streams = 400\n");
     // With the local cloud's features tokio has a pair of sockets for signals, made once for the process.
     drop(Host::new(&cloud.config(&[])));
+    wait_for("the first threads to end", LIMIT, || threads().iter().all(|name| !name.starts_with("mgw-")));
     let (threads_before, descriptors_before) = (threads(), descriptors());
     // Twice: what a first gateway leaves for good would show in the second.
     for _ in 0..2 {
