@@ -364,15 +364,17 @@ mgw_status mgw_gateway_new(mgw_config config, mgw_gateway *gateway, char *errbuf
 mgw_status mgw_gateway_configure(mgw_gateway gateway, mgw_config config, char *errbuf, size_t errlen);
 
 /**
- * Ends all sessions, connections and threads. Sessions are drained for at most timeout_ms, then ended by
- * force. Afterwards session handles give MGW_ERR_SHUTDOWN or MGW_ERR_HANDLE; events that wait can still be
- * fetched. A second call does nothing.
+ * Ends all sessions, connections and threads. For at most timeout_ms what was said before is still heard by
+ * those whose threads go on pulling; what is pushed meanwhile is ignored. What is left then is ended by force and
+ * reported lost. Afterwards session handles give MGW_ERR_SHUTDOWN or MGW_ERR_HANDLE; events that wait can
+ * still be fetched. A second call does nothing.
  *
  * Thread: any, but not from the log function.
  * Blocks: up to timeout_ms, and a moment for threads to end.
  * Returns: MGW_OK, MGW_ERR_TIMEOUT (all is ended, some of it by force), MGW_ERR_HANDLE.
  */
-mgw_status mgw_gateway_shutdown(mgw_gateway gateway, uint32_t timeout_ms);
+mgw_status mgw_gateway_shutdown(mgw_gateway gateway,
+                                uint32_t timeout_ms);
 
 /**
  * Frees a gateway and its events; shuts it down at once, by force, if that was not done before. The

@@ -218,19 +218,25 @@ impl Gateway {
         let Some(commands) = commands else { return Err(give_back(Error::plain(Status::ErrShutdown))) };
         let names = Names { id: config.id.clone().unwrap_or_default(), room, profile: config.profile.clone() };
         let entry = Entry { commands: commands.clone(), config: config.clone(), trouble: None, gateway: self.number };
-        sessions().insert(session, entry);
         if commands.try_send(Command::Join { session, names, config, port: Box::new(port) }).is_err() {
-            sessions().remove(&session);
             if let Some(retired) = media_port::retire(session, false) {
                 // Nobody else knows the handle yet, so no call can be inside.
                 let _ = retired.try_free();
             }
-            return Err(give_back(Error::plain(Status::ErrAgain)));
+            return Err(give_back(self.check_open().err().unwrap_or_else(|| Error::plain(Status::ErrAgain))));
+        }
+        // Known to others only now, so that no `Leave` can overtake the `Join`.
+        sessions().insert(session, entry);
+        // A shutdown that began meanwhile may have missed this one.
+        if let Err(e) = self.check_open() {
+            close(session, LeaveMode::Now, true);
+            return Err(e);
         }
         Ok(session)
     }
 
-    /// Ends everything: sessions drain until the deadline (none: at once), threads are joined.
+    /// Ends everything: what was said is still heard by those who go on pulling, until the deadline (none: at once);
+    /// then sessions are closed and threads joined. What is pushed meanwhile is ignored.
     ///
     /// # Errors
     /// [`Status::ErrTimeout`] if something had to be ended by force; it is ended all the same.
@@ -240,12 +246,13 @@ impl Gateway {
         }
         let deadline = Instant::now() + timeout;
         let mode = if timeout.is_zero() { LeaveMode::Now } else { LeaveMode::Drain };
+        let said = timeout.is_zero() || self.let_last_words_be_heard(deadline);
         let mine: Vec<SessionId> =
             sessions().iter().filter(|(_, e)| e.gateway == self.number).map(|(id, _)| *id).collect();
         for session in mine {
             close(session, mode, true);
         }
-        let mut drained = true;
+        let mut drained = said;
         {
             let mut count = self.alive.lock();
             while *count > 0 {
@@ -269,6 +276,21 @@ impl Gateway {
             return Ok(());
         }
         Err(Error::plain(Status::ErrTimeout))
+    }
+
+    /// Waits until nothing that was said is on its way any more; false at the deadline.
+    fn let_last_words_be_heard(&self, deadline: Instant) -> bool {
+        let threads: Vec<_> = lock(&self.threads).iter().map(|thread| thread.commands.clone()).collect();
+        let answers: Vec<_> = threads
+            .iter()
+            .map(|commands| {
+                let (done, answer) = crossbeam_channel::bounded(1);
+                commands.send_deadline(Command::Quiet(done), deadline).map(|()| answer)
+            })
+            .collect();
+        answers
+            .into_iter()
+            .fold(true, |all, answer| all & answer.is_ok_and(|answer| answer.recv_deadline(deadline).is_ok()))
     }
 
     /// Writes the next event as JSON into `buf`; returns its length.

@@ -64,6 +64,8 @@ pub enum Command {
     Dtmf(SessionId, char),
     /// Statistics, sent to the reply channel.
     Stats(SessionId, Sender<Value>),
+    /// Take in nothing more that is said; answer when all that was said has been heard or reported.
+    Quiet(Sender<()>),
     /// Panic inside the session's room at its next tick.
     #[cfg(feature = "fault-injection")]
     Panic(SessionId),
@@ -127,6 +129,7 @@ impl Handle {
                 names: HashMap::new(),
                 sessions: HashMap::new(),
                 graves: Vec::new(),
+                quiet: None,
                 next_room: index as u64,
             };
             media.run(&commands_rx, &net_rx);
@@ -172,6 +175,8 @@ struct Media {
     names: HashMap<String, RoomId>,
     sessions: HashMap<SessionId, Seat>,
     graves: Vec<Retired>,
+    /// Who waits for the last words to be heard.
+    quiet: Option<Sender<()>>,
     next_room: u64,
 }
 
@@ -216,9 +221,8 @@ impl Media {
     fn with_room(&mut self, id: RoomId, f: impl FnOnce(&mut Room, Duration)) {
         let now = self.now();
         let Some(hall) = self.rooms.get_mut(&id) else { return };
-        if catch_unwind(AssertUnwindSafe(|| f(&mut hall.room, now))).is_err() {
-            self.rebuild(id);
-        }
+        let done = catch_unwind(AssertUnwindSafe(|| f(&mut hall.room, now)));
+        let id = if done.is_err() { self.rebuild(id) } else { id };
         self.carry_out(id);
     }
 
@@ -249,6 +253,14 @@ impl Media {
             Command::Stats(session, reply) => {
                 let _ = reply.try_send(self.stats(session));
             }
+            Command::Quiet(done) => {
+                for session in self.sessions.keys().copied().collect::<Vec<_>>() {
+                    self.exchange(session);
+                    self.input(session, Input::Command { session, verb: Verb::Mute });
+                    self.input(session, Input::Command { session, verb: Verb::Finalize });
+                }
+                self.quiet = Some(done);
+            }
             #[cfg(feature = "fault-injection")]
             Command::Panic(session) => {
                 if let Some(room) = self.sessions.get(&session).map(|s| s.room) {
@@ -271,9 +283,7 @@ impl Media {
         let room = match self.names.get(&names.room) {
             Some(room) => *room,
             None => {
-                // Numbers of different threads never meet: each counts in its own residue class.
-                self.next_room += 256;
-                let room = RoomId(self.next_room);
+                let room = self.new_room();
                 let hall = Hall { room: Room::new(1), name: names.room.clone(), sessions: Vec::new() };
                 self.rooms.insert(room, hall);
                 self.names.insert(names.room.clone(), room);
@@ -287,6 +297,12 @@ impl Media {
         let (in_hz, out_hz) = (config.rate_in, config.rate_out);
         self.sessions.insert(session, Seat { room, names, config: config.clone(), port: Some(port), in_hz, out_hz });
         self.input(session, Input::Join { session, config });
+    }
+
+    fn new_room(&mut self) -> RoomId {
+        // Numbers of different threads never meet: each counts in its own residue class.
+        self.next_room += 256;
+        RoomId(self.next_room)
     }
 
     /// One round: what was pushed goes in, time passes, what is to be heard comes out.
@@ -304,6 +320,12 @@ impl Media {
                     port.beat();
                 }
             }
+        }
+        if self.quiet.is_some()
+            && !self.rooms.values().any(|hall| hall.room.is_busy())
+            && let Some(done) = self.quiet.take()
+        {
+            let _ = done.try_send(());
         }
         self.bury();
     }
@@ -334,9 +356,7 @@ impl Media {
                 room.handle(now, Input::OutRate { session, hz });
             }
         }));
-        if done.is_err() {
-            self.rebuild(id);
-        }
+        let id = if done.is_err() { self.rebuild(id) } else { id };
         self.carry_out(id);
     }
 
@@ -401,16 +421,22 @@ impl Media {
     }
 
     /// A room's engine panicked: what was in flight is reported lost, and a new engine takes the sessions over.
-    fn rebuild(&mut self, id: RoomId) {
+    ///
+    /// It has a number of its own, which is returned: what the old connections still send must not reach it, because
+    /// their word times are on the old engine's time line.
+    fn rebuild(&mut self, old: RoomId) -> RoomId {
         let now = self.now();
-        tracing::error!(room = id.0, "a room's engine panicked and is rebuilt; the original voices pass meanwhile");
-        let Some(hall) = self.rooms.get_mut(&id) else { return };
+        tracing::error!(room = old.0, "a room's engine panicked and is rebuilt; the original voices pass meanwhile");
+        let id = self.new_room();
+        let Some(mut hall) = self.rooms.remove(&old) else { return old };
         // The broken engine is only read, and even that may panic.
         let lost = catch_unwind(AssertUnwindSafe(|| (hall.room.in_flight(), hall.room.next_segment())));
         let (lost, next_segment) = lost.unwrap_or_default();
         let sessions = hall.sessions.clone();
         hall.room = Room::new(next_segment + 1);
-        self.net.close_room(id);
+        self.names.insert(hall.name.clone(), id);
+        self.rooms.insert(id, hall);
+        self.net.close_room(old);
         let message = "the room's engine failed and was rebuilt: what was on its way is lost, calls go on; \
                        please report it with the log";
         for session in &sessions {
@@ -421,6 +447,7 @@ impl Media {
         }
         for session in sessions {
             let Some(seat) = self.sessions.get_mut(&session) else { continue };
+            seat.room = id;
             let (config, in_hz, out_hz) = (seat.config.clone(), seat.in_hz, seat.out_hz);
             match &mut seat.port {
                 Some(port) => {
@@ -435,6 +462,7 @@ impl Media {
                 }
             }
         }
+        id
     }
 
     fn stats(&self, session: SessionId) -> Value {

@@ -10,7 +10,7 @@ use mgw::session;
 use serde_json::Value;
 use support::codec::Token;
 use support::leg::{EarReport, Leg, Manner, Talk, hear};
-use support::{Cloud, events};
+use support::{Cloud, events, schema};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -107,6 +107,7 @@ fn converse(row: &Row) -> Vec<Value> {
             println!("{event}");
         }
     }
+    seen.iter().for_each(schema::check);
     judge(row, "b", &hear(&heard_b, row.b.rate_out), "es", &talk_a.numbers(), &lost_words(&seen, "en"));
     judge(row, "a", &hear(&heard_a, row.a.rate_out), "en", &talk_b.numbers(), &lost_words(&seen, "es"));
     let stats = cloud.stats();

@@ -41,8 +41,9 @@ impl Link {
             LinkState::Down { error, .. } => {
                 self.ready = false;
                 self.down_since.get_or_insert(now);
-                self.lasting = matches!(error.class, ErrorClass::Configuration | ErrorClass::ProviderOut);
-                self.why = error.message.clone();
+                // What lasts goes on lasting: a failed attempt to connect is no sign that it is over.
+                self.lasting |= matches!(error.class, ErrorClass::Configuration | ErrorClass::ProviderOut);
+                self.why.clone_from(&error.message);
             }
         }
     }
@@ -251,5 +252,33 @@ impl Member {
     /// Rate for its recognition stream: its own up to 16 kHz, which is all that recognisers use.
     pub fn stt_rate(&self) -> u32 {
         self.clock.hz().min(16_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::StageError;
+
+    #[test]
+    fn an_outage_ends_with_ready_only() {
+        let at = Duration::from_millis;
+        let down = |class| LinkState::Down { error: StageError::new(class, "c", "m"), retry_in: None };
+        // (begins as, what comes, at 100 ms, is out at 101 ms)
+        let recovering = Link::recovering(at(0));
+        for (mut link, state, out) in [
+            (Link::default(), down(ErrorClass::RetryNow), false),
+            (Link::default(), down(ErrorClass::Configuration), true),
+            (recovering.clone(), LinkState::Connecting, true),
+            (recovering.clone(), down(ErrorClass::RetryLater(None)), true),
+            (recovering, LinkState::Ready, false),
+        ] {
+            link.update(at(100), &state);
+            assert_eq!(link.outage(at(101)).is_some(), out, "{state:?}");
+        }
+        let mut short = Link::default();
+        short.update(at(100), &down(ErrorClass::RetryNow));
+        short.update(at(300), &down(ErrorClass::RetryNow));
+        assert_eq!(short.outage(at(500)), Some("m"));
     }
 }

@@ -75,9 +75,10 @@ pub unsafe extern "C" fn mgw_gateway_configure(
     })
 }
 
-/// Ends all sessions, connections and threads. Sessions are drained for at most timeout_ms, then ended by
-/// force. Afterwards session handles give MGW_ERR_SHUTDOWN or MGW_ERR_HANDLE; events that wait can still be
-/// fetched. A second call does nothing.
+/// Ends all sessions, connections and threads. For at most timeout_ms what was said before is still heard by
+/// those whose threads go on pulling; what is pushed meanwhile is ignored. What is left then is ended by force and
+/// reported lost. Afterwards session handles give MGW_ERR_SHUTDOWN or MGW_ERR_HANDLE; events that wait can
+/// still be fetched. A second call does nothing.
 ///
 /// Thread: any, but not from the log function.
 /// Blocks: up to timeout_ms, and a moment for threads to end.

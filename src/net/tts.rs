@@ -142,8 +142,11 @@ impl Tts {
     async fn serve(&self, mut ws: Ws, backoff: &mut Backoff) -> End {
         let mut contexts: HashMap<String, Context> = HashMap::new();
         let error = match self.carry(&mut ws, &mut contexts, backoff).await {
-            Ok(()) => {
-                let _ = send(&mut ws, WsMessage::text(elevenlabs::CLOSE_SOCKET)).await;
+            Ok(used) => {
+                // As the first message of a connection the vendor refuses it.
+                if used {
+                    let _ = send(&mut ws, WsMessage::text(elevenlabs::CLOSE_SOCKET)).await;
+                }
                 close(ws).await;
                 return End::Done;
             }
@@ -167,23 +170,25 @@ impl Tts {
         if idle && error.is_passing() { End::Idle } else { End::Lost(error) }
     }
 
-    /// Speaks and listens until the queue is over (`Ok`) or the connection is lost.
+    /// Speaks and listens until the queue is over (`Ok`: whether anything was spoken) or the connection is lost.
     async fn carry(
         &self,
         ws: &mut Ws,
         contexts: &mut HashMap<String, Context>,
         backoff: &mut Backoff,
-    ) -> Result<(), StageError> {
+    ) -> Result<bool, StageError> {
+        let mut used = false;
         let mut complaint: Option<StageError> = None;
         let mut heard = Instant::now();
         let mut pinged = Instant::now();
         loop {
             if self.queue.is_over() {
-                return Ok(());
+                return Ok(used);
             }
             while contexts.len() < MAX_CONTEXTS
                 && let Some(job) = self.queue.next()
             {
+                used = true;
                 self.begin(ws, contexts, job).await?;
                 pinged = Instant::now();
             }

@@ -4,6 +4,8 @@
 #[path = "../../src/bin/mgw-local-cloud/coded/codec.rs"]
 pub mod codec;
 pub mod leg;
+pub mod live;
+pub mod schema;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,11 +21,21 @@ use serde_json::Value;
 pub struct Cloud {
     child: Child,
     pub address: SocketAddr,
+    /// PEM file of the test authority, if it speaks TLS.
+    ca: Option<PathBuf>,
 }
 
 impl Cloud {
     pub fn start(scenario: &str) -> Cloud {
         Cloud::start_with(scenario, &[])
+    }
+
+    /// With TLS by a test authority, which [`Cloud::config`] makes the gateway trust.
+    pub fn start_tls(scenario: &str) -> Cloud {
+        let ca = temp_file("ca.pem");
+        let mut cloud = Cloud::start_with(scenario, &["--tls", "--ca-out", ca.to_str().expect("UTF-8")]);
+        cloud.ca = Some(ca);
+        cloud
     }
 
     pub fn start_with(scenario: &str, more: &[&str]) -> Cloud {
@@ -41,13 +53,13 @@ impl Cloud {
         BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut line).expect("first line");
         let address =
             line.split_whitespace().find_map(|w| w.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"));
-        Cloud { child, address }
+        Cloud { child, address, ca: None }
     }
 
     /// A configuration that points all three vendors at this cloud, with profiles 7777 (en) and 8888 (es).
     pub fn config(&self, more: &[(&str, &str)]) -> Config {
         let mut config = Config::new();
-        let http = format!("http://{}", self.address);
+        let http = format!("{}://{}", if self.ca.is_some() { "https" } else { "http" }, self.address);
         for (key, value) in [
             ("deepgram.base_url", http.as_str()),
             ("deepl.base_url", &http),
@@ -60,6 +72,9 @@ impl Cloud {
         ] {
             config.set(key, value).unwrap_or_else(|e| panic!("{e}"));
         }
+        if let Some(ca) = &self.ca {
+            config.set("tls.ca_file", ca.to_str().expect("UTF-8")).unwrap_or_else(|e| panic!("{e}"));
+        }
         for (key, value) in more {
             config.set(key, value).unwrap_or_else(|e| panic!("{e}"));
         }
@@ -68,14 +83,36 @@ impl Cloud {
 
     /// The cloud's own log of what really arrived.
     pub fn stats(&self) -> Value {
-        let mut socket = TcpStream::connect(self.address).expect("local cloud");
-        socket.write_all(b"GET /__stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("request");
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut socket, &mut text).expect("reply");
-        let body = &text[text.find("\r\n\r\n").expect("body")..];
+        let body = self.ask("GET", "/__stats", "");
         // A chunked body has sizes between its parts; the JSON is one object either way.
         let json = &body[body.find('{').expect("object")..=body.rfind('}').expect("object")];
         serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"))
+    }
+
+    /// Counts from zero again.
+    pub fn reset_stats(&self) {
+        self.ask("DELETE", "/__stats", "");
+    }
+
+    /// Puts another scenario in force; its faults count from 1.
+    pub fn set_scenario(&self, scenario: &str) {
+        self.ask("PUT", "/__scenario", scenario);
+    }
+
+    /// A plain HTTP request to a control path; returns the body of the reply, which must be a success.
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        assert!(self.ca.is_none(), "the control paths of a TLS cloud are not reached in plain text");
+        let mut socket = TcpStream::connect(self.address).expect("local cloud");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        socket.write_all(request.as_bytes()).expect("request");
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut socket, &mut text).expect("reply");
+        let status = text.split_whitespace().nth(1).unwrap_or_default();
+        assert!(status.starts_with('2'), "{method} {path}: {text}");
+        text[text.find("\r\n\r\n").expect("end of the head")..].to_owned()
     }
 
     pub fn pid(&self) -> u32 {

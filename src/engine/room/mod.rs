@@ -82,6 +82,11 @@ impl Room {
         self.members.is_empty()
     }
 
+    /// Something that was said is on its way: not recognised yet, or not heard to its end.
+    pub fn is_busy(&self) -> bool {
+        !self.segments.is_empty() || self.members.values().any(|m| m.stt.is_some() && m.loud_to > m.answered_to)
+    }
+
     /// The number the next segment will have.
     pub fn next_segment(&self) -> u64 {
         self.next_segment

@@ -273,13 +273,17 @@ impl Room {
         let Some(t) = segment.targets.get_mut(&target).filter(|t| !t.is_over()) else { return };
         t.progress = Progress::Failed;
         let silent = t.audio.is_empty();
+        // Those who waited and do not any more were told when they stopped.
+        let waited_for = self.members.values().any(|m| *m.playout.language() == target && m.playout.holds(id));
         self.net(NetCommand::Cancel { session, segment: id, target });
         if silent {
             for member in self.members.values_mut().filter(|m| *m.playout.language() == target) {
                 member.playout.remove(id);
             }
         }
-        self.lost(id, None, Some(target), stage, why);
+        if waited_for {
+            self.lost(id, None, Some(target), stage, why);
+        }
     }
 
     /// Reports a loss for a segment's speaker (or, for an announcement, its listener).
