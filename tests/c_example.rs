@@ -116,9 +116,7 @@ fn a_long_call_through_the_c_example_loses_nothing() {
     let config = path("mgw.toml");
     let url = format!("http://{}", cloud.address);
     let text = format!(
-        // On a busy machine the example pulls unevenly; with a longer lead its ears have no holes.
-        "[playout]\nlead_min_ms = 300\nlead_max_ms = 500\n\
-         [deepgram]\nbase_url = \"{url}\"\napi_key = \"dg\"\n[deepl]\nbase_url = \"{url}\"\napi_key = \"dl\"\n\
+        "[deepgram]\nbase_url = \"{url}\"\napi_key = \"dg\"\n[deepl]\nbase_url = \"{url}\"\napi_key = \"dl\"\n\
          [elevenlabs]\nbase_url = \"{url}\"\napi_key = \"el\"\n\
          [profile.7777]\nlanguage = \"en\"\n[profile.8888]\nlanguage = \"es\"\n"
     );

@@ -166,9 +166,9 @@ pub static KEYS: &[Key] = &[
 
     session("playout.max_s", int(2, 600), "30",
         "Most translated speech waiting for this listener; beyond it the oldest is dropped and reported lost.").unit("s"),
-    session("playout.lead_min_ms", int(10, 500), "60",
+    session("playout.lead_min_ms", int(10, 500), "120",
         "Least audio kept ready ahead of the puller.").unit("ms"),
-    session("playout.lead_max_ms", int(10, 500), "200",
+    session("playout.lead_max_ms", int(10, 500), "300",
         "Most audio kept ready ahead of a puller that pulls unevenly.").unit("ms"),
     session("segment.timeout_ms", int(500, 60_000), "8000",
         "From the commit of a segment to the first audio of its translation; later it is reported lost.").unit("ms"),

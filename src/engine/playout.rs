@@ -127,6 +127,7 @@ pub struct Playout {
     hold: Duration,
     /// Times a segment ran dry in its middle.
     dry: u64,
+    starved: u64,
 }
 
 impl Playout {
@@ -146,12 +147,18 @@ impl Playout {
             rewrite: VecDeque::new(),
             hold: Duration::ZERO,
             dry: 0,
+            starved: 0,
         }
     }
 
     /// Times a segment ran dry in its middle because its audio came too slowly.
     pub fn ran_dry(&self) -> u64 {
         self.dry
+    }
+
+    /// Times more was pulled at once than the lead held, inside a segment: a hole was heard.
+    pub fn starved(&self) -> u64 {
+        self.starved
     }
 
     /// The language of the audio that the queue takes.
@@ -270,9 +277,11 @@ impl Playout {
                 Some(s) => {
                     let there =
                         span((s.audio.len() - item.taken) as u64, s.rate) + span(item.ready.len() as u64, self.hz);
-                    if fill == 0 && out.is_empty() && item.start.is_some() && !item.waits && there.is_zero() && !s.over
-                    {
-                        // All written was heard, and the synthesiser owes more.
+                    // All that was written of it was heard before this round came.
+                    let bare = fill == 0 && out.is_empty() && item.start.is_some() && !item.waits;
+                    if bare && !there.is_zero() {
+                        self.starved += 1;
+                    } else if bare && !s.over {
                         (item.waits, item.ran_dry) = (true, true);
                         self.dry += 1;
                         self.hold = (self.hold + HOLD_STEP).min(HOLD_MAX);

@@ -41,11 +41,7 @@ struct Host {
 
 impl Host {
     fn new(config: &Config) -> Host {
-        let mut config = config.clone();
-        // The legs pull unevenly on a busy machine; with a longer lead their ears have no holes.
-        config.set("playout.lead_min_ms", "300").expect("lead");
-        config.set("playout.lead_max_ms", "500").expect("lead");
-        Host { gateway: Gateway::new(&config).expect("gateway"), seen: RefCell::default() }
+        Host { gateway: Gateway::new(config).expect("gateway"), seen: RefCell::default() }
     }
 
     /// A session of a profile in a room, with a leg at 16 kHz.

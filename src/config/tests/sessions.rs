@@ -122,9 +122,9 @@ fn sessions_that_cannot_work_are_refused() {
         (
             language,
             "8888",
-            Some(("playout.lead_min_ms", "300")),
+            Some(("playout.lead_min_ms", "400")),
             ErrorKind::BadValue,
-            "playout.lead_min_ms = 300 is more than playout.lead_max_ms = 200",
+            "playout.lead_min_ms = 400 is more than playout.lead_max_ms = 300",
         ),
         (
             "language = \"en\"\ndeepl.region = \"us\"",

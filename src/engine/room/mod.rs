@@ -159,6 +159,7 @@ impl Room {
             "playout": {
                 "backlog_ms": ms(self.backlog(session)),
                 "ran_dry": m.playout.ran_dry(),
+                "starved": m.playout.starved(),
                 "lead_ms": ms(super::time::span(m.playout.lead(), m.playout.hz())),
             },
             "input": {
