@@ -2,6 +2,9 @@
 # Runs all tests. Those that talk in real time mostly wait, so they run beside the others.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+# With it set, Rust's own panic hook looks symbols up on the media thread for a second, and the tests that make a room
+# panic would measure that. Hosts should not set it either (docs/architecture.md).
+export RUST_BACKTRACE=0
 features=local-cloud,fault-injection
 logs=target/test-logs
 mkdir -p "$logs"

@@ -55,6 +55,12 @@ pub enum EventKind {
         language: String,
         /// What it hears.
         hears: String,
+        /// What it is in the call, if the host said so (option `role`).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        role: Option<String>,
+        /// The host's own labels (options `label.*`).
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
     },
     /// The session left its room; what it said before may still be on its way to the others.
     Left {

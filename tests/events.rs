@@ -63,7 +63,13 @@ fn every_kind() -> Vec<EventKind> {
     let transcript =
         |r#final, language| EventKind::Transcript { r#final, text: t(), start_ms: 0.0, end_ms: 1.0, language };
     let mut all = vec![
-        EventKind::Joined { members: 1, language: "en".into(), hears: "pt-BR".into() },
+        EventKind::Joined {
+            members: 1,
+            language: "en".into(),
+            hears: "pt-BR".into(),
+            role: Some("agent".into()),
+            labels: [("call".to_owned(), "42".to_owned())].into(),
+        },
         EventKind::Left { members: 0 },
         EventKind::Closed { segments: 2, lost: 1 },
         EventKind::SpeechStarted { at_ms: 12.25 },

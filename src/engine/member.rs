@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::activity::Activity;
 use super::cue::Cue;
 use super::ledger::{Ledger, Policy};
 use super::level::Gain;
@@ -147,10 +148,8 @@ pub struct Member {
     pub last_said: Duration,
     /// The last block was loud: it stopped in the middle of something.
     pub loud: bool,
-    /// Session time at the end of the last loud block.
-    pub loud_to: Duration,
-    /// Session time up to which the recogniser has answered for good.
-    pub answered_to: Duration,
+    /// When it spoke, as far as its recogniser has not answered for it.
+    pub activity: Activity,
     /// What it says is replaced by silence.
     pub muted: bool,
     /// Which of its words are committed.
@@ -207,8 +206,7 @@ impl Member {
             map,
             last_said: now,
             loud: false,
-            loud_to: Duration::ZERO,
-            answered_to: Duration::ZERO,
+            activity: Activity::default(),
             muted: false,
             ledger: Ledger::new(policy),
             context: VecDeque::new(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::config::{Language, SessionConfig};
 use crate::provider::{DirectEvent, LinkState, SpeechChunk, Stage, StageError, SttEvent};
 
+mod activity;
 mod cue;
 mod ledger;
 mod level;

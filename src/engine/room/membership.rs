@@ -21,9 +21,10 @@ const DRAIN: Duration = Duration::from_secs(20);
 impl Room {
     pub(super) fn join(&mut self, session: SessionId, config: Arc<SessionConfig>) {
         let (language, hears) = (config.language.code().to_owned(), config.hears.code().to_owned());
+        let (role, labels) = (config.role.clone(), config.labels.clone());
         self.members.insert(session, Member::new(config, self.now));
         let members = self.listeners();
-        self.event(session, EventKind::Joined { members, language, hears });
+        self.event(session, EventKind::Joined { members, language, hears, role, labels });
         self.sync_links();
         self.refresh_originals();
     }
@@ -154,6 +155,8 @@ impl Room {
             if stays && !targets.is_empty() && member.stt.is_none() {
                 let rate = member.stt_rate();
                 let base = member.clock.now();
+                // What was said before nobody was there to understand is owed to nobody.
+                member.activity.answered(base);
                 member.stt = Some(SttStream {
                     rate,
                     resampler: Resampler::new(member.clock.hz(), rate, 10),

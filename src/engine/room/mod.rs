@@ -84,7 +84,8 @@ impl Room {
 
     /// Something that was said is on its way: not recognised yet, or not heard to its end.
     pub fn is_busy(&self) -> bool {
-        !self.segments.is_empty() || self.members.values().any(|m| m.stt.is_some() && m.loud_to > m.answered_to)
+        let unanswered = |m: &Member| m.stt.is_some() && m.activity.unanswered().is_some();
+        !self.segments.is_empty() || self.members.values().any(unanswered)
     }
 
     /// The number the next segment will have.

@@ -394,8 +394,9 @@ impl Room {
                 (owner(s.origin), kind)
             })
         });
-        let unheard = self.members.iter().filter(|(_, m)| m.stt.is_some() && m.loud_to > m.answered_to);
-        let unheard = unheard.map(|(session, m)| {
+        let listened = self.members.iter().filter(|(_, m)| m.stt.is_some());
+        let unheard = listened.filter_map(|(session, m)| {
+            let (start, end) = m.activity.unanswered()?;
             let kind = EventKind::SegmentLost {
                 segment: None,
                 listener: None,
@@ -403,10 +404,10 @@ impl Room {
                 stage: "engine",
                 reason: reason.into(),
                 source_text: None,
-                start_ms: ms(m.answered_to),
-                end_ms: ms(m.loud_to),
+                start_ms: ms(start),
+                end_ms: ms(end),
             };
-            (*session, kind)
+            Some((*session, kind))
         });
         spoken.chain(unheard).collect()
     }

@@ -46,7 +46,8 @@ impl Room {
         self.outputs.extend(member.advance(session, block));
         member.loud = !quiet && !muted;
         if member.loud {
-            member.loud_to = member.clock.now();
+            let end = member.clock.now();
+            member.activity.loud(end.saturating_sub(length), end);
         }
         if muted {
             return;
@@ -121,7 +122,7 @@ impl Room {
         let Some(member) = self.members.get_mut(&session) else { return };
         let commit = member.ledger.hear(&event);
         if let SttEvent::Final { transcript, .. } = &event {
-            member.answered_to = transcript.end.max(member.answered_to);
+            member.activity.answered(transcript.end);
         }
         match event {
             SttEvent::SpeechStarted { at } => self.event(session, EventKind::SpeechStarted { at_ms: ms(at) }),
@@ -135,8 +136,11 @@ impl Room {
                 }
             }
             SttEvent::Lost { start, end } => {
-                member.answered_to = end.max(member.answered_to);
-                self.unrecognised(session, start, end, "this audio did not reach the recogniser");
+                let spoken = member.activity.within(start, end);
+                member.activity.answered(end);
+                if let Some((start, end)) = spoken {
+                    self.unrecognised(session, start, end, "this audio did not reach the recogniser");
+                }
             }
         }
         if let Some(Commit { text, start, end }) = commit {
@@ -167,8 +171,7 @@ impl Room {
     /// Reports what a session said that its recogniser has not answered for, as far as it was not a pause.
     pub(super) fn give_up_recognition(&mut self, session: SessionId, reason: &str) {
         let Some(member) = self.members.get(&session) else { return };
-        let (start, end) = (member.answered_to, member.loud_to);
-        if member.stt.is_some() && end > start {
+        if let Some((start, end)) = member.activity.unanswered().filter(|_| member.stt.is_some()) {
             self.unrecognised(session, start, end, reason);
         }
     }
