@@ -467,7 +467,9 @@ mgw_status mgw_session_set(mgw_session session,
 
 /**
  * Speaks a text into this session's ear, after what is queued for it. language is the text's; it is
- * translated if the session hears another. The event "said_done" reports the end.
+ * translated if the session hears another. The event "said_done" reports the end of what was heard;
+ * one of which nothing was heard (it failed, was flushed, or the session did not pull) is told by
+ * "segment_lost" instead.
  *
  * Thread: any.
  * Blocks: no.

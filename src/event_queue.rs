@@ -49,6 +49,8 @@ struct Record<'a> {
 struct Inner {
     queue: VecDeque<(String, bool)>,
     seq: u64,
+    /// Interim transcripts in the queue.
+    interims: usize,
     lost_interims: u64,
     lost_others: u64,
 }
@@ -79,7 +81,8 @@ impl EventQueue {
     pub fn push(&self, now: Duration, session: SessionId, names: &Names, kind: &EventKind) {
         let mut inner = self.lock();
         if inner.queue.len() >= self.capacity {
-            let interim = inner.queue.iter().position(|(_, interim)| *interim);
+            // Looked for only where there is one: a full queue is long.
+            let interim = if inner.interims > 0 { inner.queue.iter().position(|(_, interim)| *interim) } else { None };
             match interim {
                 _ if kind.is_interim() => {
                     inner.lost_interims += 1;
@@ -87,6 +90,7 @@ impl EventQueue {
                 }
                 Some(at) => {
                     inner.queue.remove(at);
+                    inner.interims -= 1;
                     inner.lost_interims += 1;
                 }
                 None => {
@@ -117,7 +121,9 @@ impl EventQueue {
         let n = text.len();
         let Some(place) = buf.get_mut(..n) else { return Err(NextEvent::TooShort(n)) };
         place.copy_from_slice(text.as_bytes());
-        inner.queue.pop_front();
+        if let Some((_, true)) = inner.queue.pop_front() {
+            inner.interims -= 1;
+        }
         if inner.queue.is_empty() {
             self.fd.drain();
         }
@@ -149,6 +155,7 @@ impl Inner {
         };
         // Every kind is plain data with text keys, which serde_json always can write.
         if let Ok(text) = serde_json::to_string(&record) {
+            self.interims += usize::from(kind.is_interim());
             self.queue.push_back((text, kind.is_interim()));
         }
     }

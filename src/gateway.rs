@@ -356,11 +356,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long closing waits for a media thread that hangs.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
 fn close(session: SessionId, mode: LeaveMode, by_shutdown: bool) -> bool {
     let Some(commands) = sessions().get(&session).map(|e| e.commands.clone()) else { return false };
     let Some(retired) = media_port::retire(session, by_shutdown) else { return false };
-    // A closing session must not be lost to a full queue; the media thread empties it every 10 ms.
-    let _ = commands.send(Command::Leave { session, mode, retired });
+    // A closing session must not be lost to a full queue; a media thread that lives empties it every 10 ms.
+    let _ = commands.send_timeout(Command::Leave { session, mode, retired }, CLOSE_WAIT);
     true
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::config::{Language, SessionConfig};
 use crate::engine::room::Room;
-use crate::engine::{Input, LeaveMode, Output, Ring, RoomId, SessionId, Verb};
+use crate::engine::{Input, LeaveMode, Output, RoomId, SessionId, Verb};
 use crate::event::EventKind;
 use crate::event_queue::{EventQueue, Names};
 use crate::media_port::{EnginePort, Pushed, Retired};
@@ -160,6 +160,8 @@ struct Seat {
     port: Option<Box<EnginePort>>,
     in_hz: u32,
     out_hz: u32,
+    /// Outlives the room's engine.
+    muted: bool,
 }
 
 struct Hall {
@@ -210,7 +212,7 @@ impl Media {
                 default(wait) => {}
             }
         }
-        self.end();
+        self.end(commands);
     }
 
     fn now(&self) -> Duration {
@@ -235,6 +237,10 @@ impl Media {
             Command::Join { session, names, config, port } => self.join(session, names, config, port),
             Command::Leave { session, mode, retired } => {
                 self.exchange(session);
+                let untold = self.sessions.get(&session).and_then(|s| s.port.as_ref()).map_or(0, |p| p.untold());
+                if untold > 0 {
+                    self.input(session, Input::Gap { session, count: untold, dropped: true });
+                }
                 if let Some(seat) = self.sessions.get_mut(&session) {
                     seat.port = None;
                 }
@@ -248,7 +254,7 @@ impl Media {
                 self.input(session, Input::Set { session, config });
             }
             Command::Say(session, text, language) => self.input(session, Input::Say { session, text, language }),
-            Command::Do(session, verb) => self.input(session, Input::Command { session, verb }),
+            Command::Do(session, verb) => self.command(session, verb),
             Command::Dtmf(session, digit) => self.input(session, Input::Dtmf { session, digit }),
             Command::Stats(session, reply) => {
                 let _ = reply.try_send(self.stats(session));
@@ -256,8 +262,8 @@ impl Media {
             Command::Quiet(done) => {
                 for session in self.sessions.keys().copied().collect::<Vec<_>>() {
                     self.exchange(session);
-                    self.input(session, Input::Command { session, verb: Verb::Mute });
-                    self.input(session, Input::Command { session, verb: Verb::Finalize });
+                    self.command(session, Verb::Mute);
+                    self.command(session, Verb::Finalize);
                 }
                 self.quiet = Some(done);
             }
@@ -271,6 +277,13 @@ impl Media {
             Command::Hang(time) => std::thread::sleep(time),
             Command::Stop => {}
         }
+    }
+
+    fn command(&mut self, session: SessionId, verb: Verb) {
+        if let (Some(seat), Verb::Mute | Verb::Unmute) = (self.sessions.get_mut(&session), verb) {
+            seat.muted = verb == Verb::Mute;
+        }
+        self.input(session, Input::Command { session, verb });
     }
 
     fn input(&mut self, session: SessionId, input: Input<'_>) {
@@ -295,7 +308,10 @@ impl Media {
             hall.sessions.push(session);
         }
         let (in_hz, out_hz) = (config.rate_in, config.rate_out);
-        self.sessions.insert(session, Seat { room, names, config: config.clone(), port: Some(port), in_hz, out_hz });
+        self.sessions.insert(
+            session,
+            Seat { room, names, config: config.clone(), port: Some(port), in_hz, out_hz, muted: false },
+        );
         self.input(session, Input::Join { session, config });
     }
 
@@ -341,7 +357,13 @@ impl Media {
         let done = catch_unwind(AssertUnwindSafe(|| {
             port.drain(|pushed| {
                 let input = match pushed {
-                    Pushed::Samples(samples) => Input::Said { session, samples },
+                    // In frames of 20 ms: pauses are found inside a burst, too.
+                    Pushed::Samples(samples) => {
+                        for samples in samples.chunks((*in_hz / 50).max(1) as usize) {
+                            room.handle(now, Input::Said { session, samples });
+                        }
+                        return;
+                    }
                     Pushed::Gap { count, dropped } => Input::Gap { session, count, dropped },
                     Pushed::Rate(hz) => {
                         *in_hz = hz;
@@ -350,8 +372,10 @@ impl Media {
                 };
                 room.handle(now, input);
             });
+            // Before the totals: once a change is asked for, the puller takes nothing, so they are final.
+            let wanted = port.wanted_out_rate();
             room.handle(now, Input::Pulled { session, totals: port.pulled() });
-            if let Some(hz) = port.wanted_out_rate() {
+            if let Some(hz) = wanted {
                 *out_hz = hz;
                 room.handle(now, Input::OutRate { session, hz });
             }
@@ -374,9 +398,9 @@ impl Media {
                         debug_assert_eq!(fitted, samples.len(), "the lead is larger than the ring");
                     }
                 }
-                Output::Flush { session } => {
+                Output::Flush { session, ring } => {
                     if let Some(port) = self.port(session) {
-                        port.flush(Ring::Speech);
+                        port.flush(ring);
                     }
                 }
                 Output::OutRateDone { session, .. } => {
@@ -430,6 +454,7 @@ impl Media {
         let id = self.new_room();
         let Some(mut hall) = self.rooms.remove(&old) else { return old };
         // The broken engine is only read, and even that may panic.
+        let queued = catch_unwind(AssertUnwindSafe(|| hall.room.take_events())).unwrap_or_default();
         let lost = catch_unwind(AssertUnwindSafe(|| (hall.room.in_flight(), hall.room.next_segment())));
         let (lost, next_segment) = lost.unwrap_or_default();
         let sessions = hall.sessions.clone();
@@ -439,6 +464,9 @@ impl Media {
         self.net.close_room(old);
         let message = "the room's engine failed and was rebuilt: what was on its way is lost, calls go on; \
                        please report it with the log";
+        for event in queued {
+            self.tell(now, event.session, &event.kind);
+        }
         for session in &sessions {
             self.tell(now, *session, &EventKind::Error { code: "engine_panic", message: message.into() });
         }
@@ -448,12 +476,15 @@ impl Media {
         for session in sessions {
             let Some(seat) = self.sessions.get_mut(&session) else { continue };
             seat.room = id;
-            let (config, in_hz, out_hz) = (seat.config.clone(), seat.in_hz, seat.out_hz);
+            let (config, in_hz, out_hz, muted) = (seat.config.clone(), seat.in_hz, seat.out_hz, seat.muted);
             match &mut seat.port {
                 Some(port) => {
                     port.restart();
                     if let Some(hall) = self.rooms.get_mut(&id) {
                         hall.room.rejoin(now, session, config, in_hz, out_hz);
+                        if muted {
+                            hall.room.handle(now, Input::Command { session, verb: Verb::Mute });
+                        }
                     }
                 }
                 None => {
@@ -488,7 +519,11 @@ impl Media {
     }
 
     /// Ends what is left, and says what was lost by it.
-    fn end(&mut self) {
+    fn end(&mut self, commands: &Receiver<Command>) {
+        // Those who came in beside the order to stop.
+        for command in commands.try_iter().collect::<Vec<_>>() {
+            self.obey(command);
+        }
         for session in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.input(session, Input::Leave { session, mode: LeaveMode::Now });
         }

@@ -38,6 +38,12 @@ impl Activity {
         });
     }
 
+    /// What was said between two times has been reported lost.
+    pub fn lost(&mut self, start: Duration, end: Duration) {
+        let rest = |&(from, to): &(Duration, Duration)| [(from, to.min(start)), (from.max(end), to)];
+        self.spans = self.spans.iter().flat_map(rest).filter(|(from, to)| to > from).collect();
+    }
+
     /// From the first to the last of what was said between two times and not answered for; `None` for a pause.
     pub fn within(&self, start: Duration, end: Duration) -> Option<(Duration, Duration)> {
         let clipped = |&(from, to): &(Duration, Duration)| (from.max(start), to.min(end));
@@ -78,6 +84,9 @@ mod tests {
             let want = told.map(|(a, b)| (ms(a), ms(b)));
             assert_eq!(activity.within(ms(from), ms(to)), want, "{from} to {to}");
         }
+        activity.lost(ms(1100), ms(1200));
+        assert_eq!(activity.within(ms(1050), ms(1250)), None, "what is left of it is too short to tell");
+        assert_eq!(activity.unanswered(), Some((ms(1200), ms(5400))));
         activity.answered(ms(1750));
         assert_eq!(activity.unanswered(), Some((ms(5000), ms(5400))));
         activity.answered(ms(6000));

@@ -222,10 +222,12 @@ pub enum Output {
         /// Mono 16-bit PCM at the listener's output rate.
         samples: Vec<i16>,
     },
-    /// Everything written to the speech ring so far is not to be heard any more.
+    /// Everything written to a ring so far is not to be heard any more.
     Flush {
         /// Whose ear.
         session: SessionId,
+        /// Which ring.
+        ring: Ring,
     },
     /// The output rate change is done: what is written from now on is at the new rate.
     OutRateDone {

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::SessionId;
 use super::level::{Gain, is_quiet};
 use super::resample::Resampler;
 use super::time::{samples, span};
+use super::{RING_SAMPLES, SessionId};
 
 /// A voice that waits longer than this before it is written is ahead of the puller.
 const AHEAD: Duration = Duration::from_millis(20);
@@ -39,12 +39,14 @@ pub struct Original {
     written: u64,
     pulled: u64,
     voices: BTreeMap<SessionId, Voice>,
+    /// Samples of an older rate that the ring still holds.
+    stale: u64,
 }
 
 impl Original {
     /// An empty mix at `hz`.
     pub fn new(hz: u32) -> Self {
-        Original { hz, mix: VecDeque::new(), written: 0, pulled: 0, voices: BTreeMap::new() }
+        Original { hz, mix: VecDeque::new(), written: 0, pulled: 0, voices: BTreeMap::new(), stale: 0 }
     }
 
     /// Sets how loud a voice is heard, 0.0 for not at all; moves there in 10 ms.
@@ -66,7 +68,10 @@ impl Original {
     }
 
     /// Takes note of what was pulled from this ring.
-    pub fn pulled(&mut self, total: u64) {
+    pub fn pulled(&mut self, asked: u64, total: u64) {
+        if asked > 0 {
+            self.stale = 0;
+        }
         self.pulled = total.max(self.pulled);
     }
 
@@ -117,13 +122,23 @@ impl Original {
     /// Samples to write now so that `lead` lies ready.
     pub fn top_up(&mut self, lead: u64) -> Vec<i16> {
         let fill = self.written.saturating_sub(self.pulled);
-        let n = (lead.saturating_sub(fill) as usize).min(self.mix.len());
+        let free = (RING_SAMPLES as u64).saturating_sub(fill + self.stale);
+        let n = (lead.saturating_sub(fill).min(free) as usize).min(self.mix.len());
         self.written += n as u64;
         self.mix.drain(..n).map(|s| s.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16).collect()
     }
 
+    /// Forgets what waits, for a listener that is away; the caller flushes the ring.
+    pub fn clear(&mut self) {
+        self.mix.clear();
+        for voice in self.voices.values_mut() {
+            voice.position = self.written;
+        }
+    }
+
     /// Goes on at another rate; the few milliseconds under way are let go.
     pub fn set_rate(&mut self, hz: u32) {
+        self.stale += self.written.saturating_sub(self.pulled);
         self.hz = hz;
         self.mix.clear();
         self.written = 0;

@@ -128,6 +128,8 @@ pub struct Playout {
     /// Times a segment ran dry in its middle.
     dry: u64,
     starved: u64,
+    /// Samples of an older rate that the ring still holds.
+    stale: u64,
 }
 
 impl Playout {
@@ -148,6 +150,7 @@ impl Playout {
             hold: Duration::ZERO,
             dry: 0,
             starved: 0,
+            stale: 0,
         }
     }
 
@@ -222,9 +225,9 @@ impl Playout {
         waiting + span(self.fill(), self.hz)
     }
 
-    /// The oldest segment of which nothing was written yet, behind the first.
-    pub fn oldest_waiting(&self) -> Option<SegmentId> {
-        self.queue.iter().find(|i| i.start.is_none()).map(|i| i.segment)
+    /// The oldest segment of which nothing was written yet and `has_audio` says that leaving it out would help.
+    pub fn oldest_waiting(&self, has_audio: impl Fn(SegmentId) -> bool) -> Option<SegmentId> {
+        self.queue.iter().find(|i| i.start.is_none() && has_audio(i.segment)).map(|i| i.segment)
     }
 
     fn fill(&self) -> u64 {
@@ -241,7 +244,11 @@ impl Playout {
     /// Takes note of what was pulled (`asked` in all, `speech` of it from this ring); returns what ended.
     pub fn pulled(&mut self, now: Duration, asked: u64, speech: u64) -> Vec<Heard> {
         self.lead.pulled(now, asked);
-        let news = speech.saturating_sub(self.pulled);
+        if asked > 0 {
+            self.stale = 0;
+        }
+        // What was skipped for a flush is not in `unheard` any more.
+        let news = speech.saturating_sub(self.pulled.max(self.flushed_to));
         self.unheard.drain(..(news as usize).min(self.unheard.len()));
         self.pulled = speech.max(self.pulled);
         let pulled = self.pulled;
@@ -268,7 +275,9 @@ impl Playout {
     /// Samples to write now so that the lead is kept.
     pub fn top_up<'a>(&mut self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Vec<i16> {
         let fill = self.fill();
-        let mut want = self.lead.samples(self.hz).saturating_sub(fill) as usize;
+        // Flushed samples lie in the ring until the next pull skips them.
+        let free = (RING_SAMPLES as u64).saturating_sub(self.written.saturating_sub(self.pulled) + self.stale);
+        let mut want = self.lead.samples(self.hz).saturating_sub(fill).min(free) as usize;
         let again = self.rewrite.len().min(want);
         let mut out: Vec<i16> = self.rewrite.drain(..again).collect();
         want -= again;
@@ -370,6 +379,7 @@ impl Playout {
         self.unheard.clear();
         self.hz = hz;
         self.lead.restart();
+        self.stale += self.written.saturating_sub(self.pulled);
         self.written = 0;
         self.pulled = 0;
         self.flushed_to = 0;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 use rtrb::{Consumer, Producer};
 
-use super::{DEAD_AFTER_PULLS, MAX_FRAME_MS};
+use super::{DEAD_AFTER_MS, DEAD_AFTER_PULLS, MAX_FRAME_MS};
 use crate::status::Status;
 
 /// Something that happened between two samples of the up ring.
@@ -86,7 +86,9 @@ pub(super) struct PullSide {
     pub(super) hz: u32,
     pub(super) change: u32,
     pub(super) last_beat: u32,
+    /// Pulled since the engine last showed life.
     pub(super) silent_pulls: u32,
+    pub(super) silent_samples: u64,
 }
 
 /// A half of a port that one thread at a time may use; a second one is turned away, never made to wait.
@@ -137,6 +139,16 @@ pub(super) fn frame_fits(count: usize, hz: u32) -> bool {
 }
 
 impl PushSide {
+    /// Tells of dropped frames, if there is room for the mark.
+    fn tell_gap(&mut self) {
+        if self.owed_gap > 0 {
+            let mark = Mark { at: self.pushed, kind: MarkKind::Gap { count: self.owed_gap, dropped: true } };
+            if self.marks.push(mark).is_ok() {
+                self.owed_gap = 0;
+            }
+        }
+    }
+
     pub(super) fn gap(&mut self, count: u64) -> Status {
         if count == 0 {
             return Status::ErrEmpty;
@@ -157,12 +169,7 @@ impl PushSide {
             return Status::ErrFrameTooLong;
         }
         shared.pusher.frames_in.store(shared.pusher.frames_in.load(Relaxed) + 1, Relaxed);
-        if self.owed_gap > 0 {
-            let mark = Mark { at: self.pushed, kind: MarkKind::Gap { count: self.owed_gap, dropped: true } };
-            if self.marks.push(mark).is_ok() {
-                self.owed_gap = 0;
-            }
-        }
+        self.tell_gap();
         // While the gap before it is not told, a frame would land at the wrong time: it joins the gap.
         // `push_entire_slice` looks at the reader's index (another core's cache line) only if it seems full.
         if self.owed_gap > 0 || self.ring.push_entire_slice(samples).is_err() {
@@ -178,7 +185,9 @@ impl PushSide {
         if hz == self.hz {
             return Status::Ok;
         }
-        if self.marks.push(Mark { at: self.pushed, kind: MarkKind::Rate(hz) }).is_err() {
+        // What was dropped before counts at the old rate.
+        self.tell_gap();
+        if self.owed_gap > 0 || self.marks.push(Mark { at: self.pushed, kind: MarkKind::Rate(hz) }).is_err() {
             return Status::ErrAgain;
         }
         self.hz = hz;
@@ -225,11 +234,13 @@ impl PullSide {
         let beat = shared.engine.heartbeat.load(Relaxed);
         if beat != self.last_beat {
             self.last_beat = beat;
-            self.silent_pulls = 0;
+            (self.silent_pulls, self.silent_samples) = (0, 0);
         } else {
             self.silent_pulls = self.silent_pulls.saturating_add(1);
+            self.silent_samples = self.silent_samples.saturating_add(out.len() as u64);
         }
-        if self.silent_pulls >= DEAD_AFTER_PULLS {
+        // Pulls of a few samples, or many at once, are no sign that time has passed.
+        if self.silent_pulls >= DEAD_AFTER_PULLS && self.silent_samples * 1000 >= u64::from(self.hz) * DEAD_AFTER_MS {
             Status::Original
         } else if heard == 0 {
             Status::Silence

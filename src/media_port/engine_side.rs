@@ -41,6 +41,10 @@ pub struct EnginePort {
     original_base: u64,
     asked_base: u64,
     change: u32,
+    /// The change that is being answered.
+    answering: u32,
+    /// Dropped samples that `drain` has told of.
+    told: u64,
     shared: Arc<Shared>,
 }
 
@@ -69,7 +73,10 @@ impl EnginePort {
             let _ = self.marks.pop();
             each(match mark.kind {
                 MarkKind::Rate(hz) => Pushed::Rate(hz),
-                MarkKind::Gap { count, dropped } => Pushed::Gap { count, dropped },
+                MarkKind::Gap { count, dropped } => {
+                    self.told += if dropped { count } else { 0 };
+                    Pushed::Gap { count, dropped }
+                }
             });
         }
     }
@@ -85,14 +92,15 @@ impl EnginePort {
     }
 
     /// An output rate that the puller wants and the rings do not carry yet, in Hz.
-    pub fn wanted_out_rate(&self) -> Option<u32> {
+    pub fn wanted_out_rate(&mut self) -> Option<u32> {
         let wanted = self.shared.puller.out_rate_wanted.load(Acquire);
-        ((wanted >> 32) as u32 != self.change).then_some(wanted as u32)
+        self.answering = (wanted >> 32) as u32;
+        (self.answering != self.change).then_some(wanted as u32)
     }
 
-    /// Answers [`wanted_out_rate`](Self::wanted_out_rate): all written so far is skipped, totals begin at zero again.
+    /// Answers what [`wanted_out_rate`](Self::wanted_out_rate) said last (a newer wish stays open): all written so far is skipped, totals begin at zero again.
     pub fn out_rate_done(&mut self) {
-        self.change = (self.shared.puller.out_rate_wanted.load(Acquire) >> 32) as u32;
+        self.change = self.answering;
         self.restart();
         self.shared.engine.out_rate_done.store(self.change, Release);
     }
@@ -130,6 +138,11 @@ impl EnginePort {
         self.shared.engine.heartbeat.fetch_add(1, Relaxed);
     }
 
+    /// Samples at the end that were dropped and that no frame behind them has told of, once the pusher is gone.
+    pub fn untold(&self) -> u64 {
+        self.dropped().saturating_sub(self.told)
+    }
+
     /// Samples dropped so far because the up ring was full.
     pub fn dropped(&self) -> u64 {
         self.shared.pusher.dropped.load(Relaxed)
@@ -157,6 +170,7 @@ pub(super) fn pair(in_hz: u32, out_hz: u32) -> (CallerSide, EnginePort) {
             change: 0,
             last_beat: 0,
             silent_pulls: 0,
+            silent_samples: 0,
         }),
         shared: shared.clone(),
     };
@@ -172,6 +186,8 @@ pub(super) fn pair(in_hz: u32, out_hz: u32) -> (CallerSide, EnginePort) {
         original_base: 0,
         asked_base: 0,
         change: 0,
+        answering: 0,
+        told: 0,
         shared,
     };
     (caller, engine)

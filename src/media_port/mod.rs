@@ -27,6 +27,8 @@ pub const RATES: [u32; 9] = [8000, 12000, 16000, 24000, 32000, 44100, 48000, 960
 pub const MAX_FRAME_MS: u32 = 120;
 /// Pulls without a sign of life from the engine before [`Status::Original`] is returned.
 pub const DEAD_AFTER_PULLS: u32 = 25;
+/// … and pulled audio, in milliseconds: half a second of 20 ms frames is 25 pulls.
+pub const DEAD_AFTER_MS: u64 = 480;
 
 /// A direction of a session's audio, seen from the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

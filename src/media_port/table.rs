@@ -1,6 +1,7 @@
 //! The table of handles: which port a handle names, and when a closed one may be freed.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
+use std::sync::{Mutex, PoisonError};
 
 use super::caller::CallerSide;
 use super::engine_side::{EnginePort, pair};
@@ -84,6 +85,7 @@ pub fn check(id: SessionId) -> Status {
 
 /// Makes a port. `None` when all slots are taken.
 pub fn open(in_hz: u32, out_hz: u32) -> Option<(SessionId, EnginePort)> {
+    LATE.lock().unwrap_or_else(PoisonError::into_inner).retain(|index| !free(*index));
     let (caller, engine) = pair(in_hz, out_hz);
     let start = NEXT_SLOT.fetch_add(1, Relaxed) as usize;
     let index =
@@ -117,17 +119,37 @@ pub fn retire(id: SessionId, by_shutdown: bool) -> Option<Retired> {
 impl Retired {
     /// Frees the caller's half and the slot; gives itself back while a call is still inside.
     pub fn try_free(self) -> Result<(), Retired> {
-        let slot = &SLOTS[self.index];
-        if slot.pins.load(SeqCst) != 0 {
+        if !free(self.index) {
             return Err(self);
         }
-        let caller = slot.caller.swap(std::ptr::null_mut(), AcqRel);
-        if !caller.is_null() {
-            // SAFETY: from Box::into_raw in `open`, taken out of the slot by this swap alone; `generation` was
-            // changed before `pins` was seen at zero, so no call holds or can get a reference (see `pinned`).
-            drop(unsafe { Box::from_raw(caller) });
-        }
-        slot.reserved.store(false, Release);
+        std::mem::forget(self);
         Ok(())
     }
+}
+
+impl Drop for Retired {
+    /// One that could not be freed is not forgotten: the next `open` tries again.
+    fn drop(&mut self) {
+        if !free(self.index) {
+            LATE.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+        }
+    }
+}
+
+/// Slots of closed sessions that nobody waits for and in which a call still was.
+static LATE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+fn free(index: usize) -> bool {
+    let slot = &SLOTS[index];
+    if slot.pins.load(SeqCst) != 0 {
+        return false;
+    }
+    let caller = slot.caller.swap(std::ptr::null_mut(), AcqRel);
+    if !caller.is_null() {
+        // SAFETY: from Box::into_raw in `open`, taken out of the slot by this swap alone; `generation` was
+        // changed before `pins` was seen at zero, so no call holds or can get a reference (see `pinned`).
+        drop(unsafe { Box::from_raw(caller) });
+    }
+    slot.reserved.store(false, Release);
+    true
 }

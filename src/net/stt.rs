@@ -150,7 +150,7 @@ impl Stt {
                     let chunk = waiting.min(samples_in(MOST_MESSAGE, rate));
                     let ready = pacer.ready_at(chunk);
                     if ready <= Instant::now() {
-                        Some(self.take_audio(chunk, &mut clock, &mut pacer))
+                        self.take_audio(chunk, &mut clock, &mut pacer)
                     } else {
                         wake = wake.min(ready);
                         None
@@ -215,8 +215,8 @@ impl Stt {
         }
     }
 
-    /// A message of the next samples, noted in the clock.
-    fn take_audio(&self, most: u64, clock: &mut StreamClock, pacer: &mut Pacer) -> WsMessage {
+    /// A message of the next samples, noted in the clock; `None` if there are none any more.
+    fn take_audio(&self, most: u64, clock: &mut StreamClock, pacer: &mut Pacer) -> Option<WsMessage> {
         let mut bytes = Vec::with_capacity(most as usize * 2);
         for (at, samples) in self.queue.take(most as usize) {
             clock.sent(at, samples.len() as u64);
@@ -224,7 +224,8 @@ impl Stt {
         }
         pacer.took(bytes.len() as u64 / 2);
         self.driver.counters.stt_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        WsMessage::binary(bytes)
+        // The queue may have dropped what waited; an empty message would end the stream.
+        (!bytes.is_empty()).then(|| WsMessage::binary(bytes))
     }
 
     /// Passes a message on; false if it made no sense.
@@ -247,6 +248,8 @@ impl Stt {
             }
         };
         if let Some(SttEvent::Final { transcript, .. }) = &event {
+            // First what is lost: a final result would count the speech before it as answered for.
+            self.report_lost().await;
             self.queue.answered(transcript.end);
         }
         if let Some(event) = event {
@@ -259,6 +262,8 @@ impl Stt {
     /// the stream is closing and nothing waits, or it has been closing for too long.
     async fn unless_pointless<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
+        // Not from turn to turn: audio that is pushed wakes us far more often than once a second.
+        let mut report = Instant::now() + REPORT_EVERY;
         loop {
             let closing = self.queue.closing();
             if closing.is_some() && !self.queue.has_audio() {
@@ -268,12 +273,15 @@ impl Stt {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return None;
             }
-            let wake = deadline.unwrap_or_else(|| Instant::now() + REPORT_EVERY);
+            let wake = deadline.map_or(report, |deadline| deadline.min(report));
             tokio::select! {
                 biased;
                 done = &mut work => return Some(done),
                 () = self.queue.changed.notified(), if closing.is_none() => {}
-                () = sleep_until(wake) => self.report_lost().await,
+                () = sleep_until(wake) => {
+                    self.report_lost().await;
+                    report = Instant::now() + REPORT_EVERY;
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ impl Room {
             member.asked = totals.asked;
             member.last_pull = now;
         }
-        member.original.pulled(totals.original);
+        member.original.pulled(totals.asked, totals.original);
         let heard = member.playout.pulled(now, totals.asked, totals.speech);
         let back = if member.last_pull == now { member.absent_since.take() } else { None };
         let missed = member.missed;
@@ -47,6 +47,11 @@ impl Room {
             member.counters.missed += member.missed;
             self.event(session, EventKind::ListenerAbsent { idle_ms: ms(idle) });
             self.drop_queue(session, "the listener does not pull");
+            // It comes back to the live edge of the original voices, too.
+            if let Some(member) = self.members.get_mut(&session) {
+                member.original.clear();
+            }
+            self.outputs.push_back(Output::Flush { session, ring: Ring::Original });
         }
     }
 
@@ -60,7 +65,7 @@ impl Room {
         let Some(member) = self.members.get_mut(&session) else { return };
         let target = *member.playout.language();
         let cut = member.playout.clear(now);
-        self.outputs.push_back(Output::Flush { session });
+        self.outputs.push_back(Output::Flush { session, ring: Ring::Speech });
         for heard in cut {
             self.lost(heard.segment, Some(session), Some(target), "playout", why);
             if heard.started.is_some() {

@@ -45,7 +45,7 @@ impl Room {
     }
 
     pub(super) fn leave(&mut self, session: SessionId, mode: LeaveMode) {
-        let deadline = self.now + if mode == LeaveMode::Drain { DRAIN } else { Duration::ZERO };
+        let deadline = self.now + DRAIN;
         match self.members.get_mut(&session) {
             Some(member) if member.leaving.is_none() => {
                 member.leaving = Some(Leaving { deadline, recognised: member.stt.is_none() });
@@ -72,19 +72,24 @@ impl Room {
     /// Lets those go whose last words have been heard.
     pub(super) fn finish_leavers(&mut self) {
         let now = self.now;
-        let done: Vec<SessionId> = self
-            .members
-            .iter()
-            .filter(|(id, m)| {
-                m.leaving.is_some_and(|l| now >= l.deadline || (l.recognised && !self.is_heard_by_others(**id)))
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for session in done {
-            if self.members.get(&session).and_then(|m| m.leaving).is_some_and(|l| !l.recognised) {
-                self.give_up_recognition(session, "the speaker left and its last words came too late");
+        let leavers: Vec<(SessionId, Leaving)> =
+            self.members.iter().filter_map(|(id, m)| m.leaving.map(|l| (*id, l))).collect();
+        for (session, leaving) in leavers {
+            if now >= leaving.deadline {
+                // Nothing more is waited for; what has sound already is still heard, so that `closed` is the last event.
+                if !leaving.recognised {
+                    self.give_up_recognition(session, "the speaker left and its last words came too late");
+                }
+                self.drop_unspoken(session, "the speaker left and its last words came too late");
+                if let Some(leaving) = self.members.get_mut(&session).and_then(|m| m.leaving.as_mut()) {
+                    leaving.recognised = true;
+                }
+            } else if !leaving.recognised {
+                continue;
             }
-            self.drop_unspoken(session, "the speaker left and its last words came too late");
+            if self.is_heard_by_others(session) {
+                continue;
+            }
             let Some(member) = self.members.remove(&session) else { continue };
             if member.stt.is_some() {
                 self.net(NetCommand::CloseStt { session, drain: false });
@@ -109,6 +114,9 @@ impl Room {
             if let Some(leaving) = &mut member.leaving {
                 leaving.deadline = now;
             }
+        }
+        for session in self.members.keys().copied().collect::<Vec<_>>() {
+            self.drop_queue(session, "the gateway ended");
         }
         self.finish_leavers();
     }

@@ -77,6 +77,15 @@ impl Room {
         self.outputs.pop_front()
     }
 
+    /// The events that wait to be told, of an engine that is given up.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        let event = |output| match output {
+            Output::Event(event) => Some(event),
+            _ => None,
+        };
+        self.outputs.drain(..).filter_map(event).collect()
+    }
+
     /// Nobody is in the room and nothing is on its way.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()

@@ -338,14 +338,14 @@ impl Room {
         }
     }
 
-    /// Cancels what has no sound yet of a speaker's words.
+    /// No more sound comes for a speaker's words; what has come is still heard.
     pub(super) fn drop_unspoken(&mut self, speaker: SessionId, why: &str) {
         let unspoken: Vec<(SegmentId, Language, Stage)> =
             self.segments
                 .iter()
                 .filter(|(_, s)| s.origin == Origin::Speech(speaker))
                 .flat_map(|(id, s)| {
-                    s.targets.iter().filter(|(_, t)| !t.is_over() && t.audio.is_empty()).map(|(l, t)| {
+                    s.targets.iter().filter(|(_, t)| !t.is_over()).map(|(l, t)| {
                         (*id, *l, if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts })
                     })
                 })
@@ -380,7 +380,7 @@ impl Room {
     pub fn in_flight(&self) -> Vec<(SessionId, EventKind)> {
         let reason = "the room's engine was rebuilt after a fault";
         let spoken = self.segments.iter().flat_map(|(id, s)| {
-            s.targets.keys().map(move |target| {
+            s.targets.iter().filter(|(_, t)| t.progress != Progress::Failed).map(move |(target, _)| {
                 let kind = EventKind::SegmentLost {
                     segment: Some(id.0),
                     listener: None,
@@ -422,14 +422,17 @@ impl Room {
             .filter(|session| self.members.get(session).is_some_and(|m| self.backlog(*session) > m.config.playout.max))
             .collect();
         for listener in over {
-            let Some(member) = self.members.get_mut(&listener) else { continue };
-            match member.playout.oldest_waiting() {
-                Some(oldest) if oldest != id => {
-                    member.playout.remove(oldest);
+            let Some(member) = self.members.get(&listener) else { continue };
+            let has_audio = |id| self.source(id, target).is_some_and(|s| !s.audio.is_empty());
+            match member.playout.oldest_waiting(has_audio) {
+                Some(oldest) => {
+                    if let Some(member) = self.members.get_mut(&listener) {
+                        member.playout.remove(oldest);
+                    }
                     self.lost(oldest, Some(listener), Some(target), "playout", "more speech than playout.max_s waits");
                 }
-                // One segment alone is longer than the limit: its end is cut.
-                _ => self.fail(id, target, "playout", "the segment is longer than playout.max_s; the rest is lost"),
+                // The one that sounds is longer than the limit: its end is cut.
+                None => self.fail(id, target, "playout", "the segment is longer than playout.max_s; the rest is lost"),
             }
         }
     }

@@ -53,7 +53,8 @@ impl Room {
             return;
         }
         let mut cut = 0;
-        for (_, other) in self.members.iter_mut().filter(|(id, m)| **id != session && m.listens()) {
+        let hears = |m: &Member| m.listens() && m.absent_since.is_none();
+        for (_, other) in self.members.iter_mut().filter(|(id, m)| **id != session && hears(m)) {
             cut += other.original.said(now, session, hz, block);
         }
         if cut > 0
@@ -137,7 +138,7 @@ impl Room {
             }
             SttEvent::Lost { start, end } => {
                 let spoken = member.activity.within(start, end);
-                member.activity.answered(end);
+                member.activity.lost(start, end);
                 if let Some((start, end)) = spoken {
                     self.unrecognised(session, start, end, "this audio did not reach the recogniser");
                 }

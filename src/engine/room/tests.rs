@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Room;
 use crate::config::{Config, Language, SessionConfig};
-use crate::engine::{Input, LeaveMode, NetCommand, Output, PullTotals, Ring, SegmentId, SessionId, Verb};
+use crate::engine::{Input, LeaveMode, NetCommand, Output, PullTotals, RING_SAMPLES, Ring, SegmentId, SessionId, Verb};
 use crate::event::EventKind;
 use crate::provider::{DirectEvent, ErrorClass, LinkState, SpeechChunk, Stage, StageError, SttEvent, Transcript, Word};
 
@@ -46,6 +46,9 @@ struct Ear {
     speech_ring: std::collections::VecDeque<i16>,
     original_ring: std::collections::VecDeque<i16>,
     totals: PullTotals,
+    /// Flushed, and skipped at the next pull.
+    skip_speech: usize,
+    skip_original: usize,
     /// Samples per pull, every 20 ms.
     frame: usize,
     awake: bool,
@@ -97,20 +100,25 @@ impl Call {
             match output {
                 Output::Play { session, ring, samples } => {
                     let ear = self.ears.get_mut(&session).unwrap();
-                    match ring {
-                        Ring::Speech => ear.speech_ring.extend(samples),
-                        Ring::Original => ear.original_ring.extend(samples),
-                    }
+                    let ring = match ring {
+                        Ring::Speech => &mut ear.speech_ring,
+                        Ring::Original => &mut ear.original_ring,
+                    };
+                    ring.extend(samples);
+                    assert!(ring.len() <= RING_SAMPLES, "the ring would overflow");
                 }
-                Output::Flush { session } => {
+                Output::Flush { session, ring } => {
                     let ear = self.ears.get_mut(&session).unwrap();
-                    ear.totals.speech += ear.speech_ring.len() as u64;
-                    ear.speech_ring.clear();
+                    match ring {
+                        Ring::Speech => ear.skip_speech = ear.speech_ring.len(),
+                        Ring::Original => ear.skip_original = ear.original_ring.len(),
+                    }
                 }
                 Output::OutRateDone { session, hz } => {
                     let ear = self.ears.get_mut(&session).unwrap();
                     ear.speech_ring.clear();
                     ear.original_ring.clear();
+                    (ear.skip_speech, ear.skip_original) = (0, 0);
                     ear.totals = PullTotals::default();
                     ear.frame = hz as usize / 50;
                 }
@@ -206,6 +214,12 @@ impl Call {
 
 impl Ear {
     fn pull(&mut self) {
+        let skipped = std::mem::take(&mut self.skip_speech);
+        self.speech_ring.drain(..skipped);
+        self.totals.speech += skipped as u64;
+        let skipped = std::mem::take(&mut self.skip_original);
+        self.original_ring.drain(..skipped);
+        self.totals.original += skipped as u64;
         let n = self.speech_ring.len().min(self.frame);
         let mut frame: Vec<i16> = self.speech_ring.drain(..n).collect();
         frame.resize(self.frame, 0);
@@ -723,6 +737,82 @@ fn after_speech_ran_dry_the_next_segments_wait_for_a_little_more() {
     call.audio(2, spanish(), 200, 3200);
     call.run(ms(60));
     assert!(call.speech(B).contains(&200));
+}
+
+#[test]
+fn flushes_without_a_pull_leave_no_phantom_in_the_ring() {
+    let mut call = Call::new();
+    call.join(A, config("en", &[]));
+    call.join(B, config("es", &[("rate.out", "48000"), ("absent_after_ms", "10000")]));
+    call.run(ms(100));
+    call.ears.get_mut(&B).unwrap().awake = false;
+    for n in 1..=8 {
+        call.input(Input::Say { session: B, text: "Espere.".into(), language: spanish() });
+        call.audio(n, spanish(), 50, 24_000);
+        call.end(n, spanish());
+        call.run(ms(20));
+        call.input(Input::Command { session: B, verb: Verb::Flush });
+    }
+    call.input(Input::Say { session: B, text: "Hola.".into(), language: spanish() });
+    call.audio(9, spanish(), 900, 24_000);
+    call.end(9, spanish());
+    call.ears.get_mut(&B).unwrap().awake = true;
+    call.run(ms(2000));
+    let heard = call.speech(B);
+    assert!((47_900..=48_100).contains(&heard.len()), "the last one whole and nothing of the others: {}", heard.len());
+    assert_eq!(call.kinds(|k| matches!(k, EventKind::SaidDone { complete: true, .. })), 1);
+}
+
+#[test]
+fn a_speaker_that_leaves_at_once_holds_up_nobody_and_closed_is_its_last_event() {
+    let mut call = Call::pair();
+    call.final_result(A, "half a sentence", 0, 80);
+    call.translate(1, spanish(), "media frase");
+    call.audio(1, spanish(), 70, 800);
+    call.pushers.remove(&A);
+    call.ears.get_mut(&A).unwrap().awake = false;
+    call.input(Input::Leave { session: A, mode: LeaveMode::Now });
+    call.input(Input::Say { session: B, text: "Colgó.".into(), language: spanish() });
+    call.audio(2, spanish(), 90, 800);
+    call.end(2, spanish());
+    call.run(ms(500));
+    assert_eq!(call.speech(B), [vec![70; 800], vec![90; 800]].concat(), "what had come, then the announcement");
+    let last = call.events.iter().rev().find(|(id, k)| *id == A && !matches!(k, EventKind::Dtmf { .. }));
+    assert!(matches!(last, Some((_, EventKind::Closed { lost: 1, .. }))), "{last:?}");
+}
+
+#[test]
+fn an_absent_listener_does_not_fill_the_events_of_those_who_speak() {
+    let mut call = Call::new();
+    for id in [A, B] {
+        call.join(id, config("en", &[("rate.in", "8000"), ("rate.out", "8000")]));
+    }
+    call.voice = 5000;
+    call.ears.get_mut(&B).unwrap().awake = false;
+    call.run(ms(5000));
+    call.ears.get_mut(&B).unwrap().awake = true;
+    call.voice = 200;
+    call.run(ms(400));
+    assert!(call.ears[&B].original.iter().skip(1600).all(|s| s.abs() <= 200), "B comes back to the live edge");
+    assert!(call.kinds(|k| matches!(k, EventKind::AudioDropped { .. })) <= 4);
+}
+
+#[test]
+fn an_ear_that_has_too_much_waiting_costs_no_other_ear_anything() {
+    let mut call = Call::new();
+    call.join(A, config("en", &[]));
+    call.join(B, config("es", &[("rate.out", "8000"), ("playout.max_s", "5")]));
+    call.join(C, config("es", &[("rate.out", "8000"), ("playout.max_s", "5")]));
+    call.run(ms(100));
+    call.input(Input::Say { session: B, text: "Largo.".into(), language: spanish() });
+    call.audio(1, spanish(), 50, 4 * 8000);
+    call.end(1, spanish());
+    call.run(ms(100));
+    call.segment(2, 700, 3 * 8000);
+    call.run(ms(5000));
+    assert_eq!(call.speech(C), vec![700; 3 * 8000]);
+    assert_eq!(call.speech(B), vec![50; 4 * 8000], "what sounds is not cut either");
+    assert_eq!(call.lost(), ["playout"]);
 }
 
 #[test]
