@@ -80,8 +80,10 @@ impl OfflineEngine {
             places,
         };
         // Both models are loaded now, so that a broken one is an error at start and the first call does not wait.
-        drop(engine.stream("en", 16_000)?);
-        drop(engine.stream("es", 16_000)?);
+        for kind in [Kind::English, Kind::Phrases] {
+            let ear = engine.ear(kind).map_err(|why| error(EngineErrorKind::Unavailable, why))?;
+            engine.pool.keep(kind, ear);
+        }
         tracing::info!(
             streams,
             phrases = phrases().count(),

@@ -1,4 +1,7 @@
-//! Decoders are dear to make (0.3 s, 90 MB): ended streams leave theirs for the next one, and there is a limit.
+//! Decoders are dear to make (0.3 s, 90 MB): some are made before they are needed, and there is a limit.
+//!
+//! Each stream gets a fresh one: a decoder adapts to what it has heard (its estimate of the channel), and what a stream
+//! understands must not depend on who spoke before it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +18,7 @@ pub enum Kind {
     Phrases,
 }
 
-/// Idle decoders and the count of those in use.
+/// Decoders made in advance and the count of those in use.
 pub struct Pool {
     limit: usize,
     state: Mutex<State>,
@@ -37,7 +40,12 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An idle ear, or one that `make` makes.
+    /// Keeps a fresh ear for the next stream that needs one.
+    pub fn keep(&self, kind: Kind, ear: Ear) {
+        self.state().idle.push((kind, ear));
+    }
+
+    /// An ear made in advance, or one that `make` makes.
     pub fn take(
         self: &Arc<Self>,
         kind: Kind,
@@ -61,7 +69,7 @@ impl Pool {
             Some(ear) => ear,
             None => make()?,
         };
-        Ok(Lease { place, kind, ear: Some(ear) })
+        Ok(Lease { _place: place, ear })
     }
 }
 
@@ -76,31 +84,15 @@ impl Drop for Place {
     }
 }
 
-/// An ear in use; goes back to the pool when it is dropped.
+/// An ear in use, and its place.
 pub struct Lease {
-    place: Place,
-    kind: Kind,
-    /// Empty only inside `drop`.
-    ear: Option<Ear>,
+    ear: Ear,
+    _place: Place,
 }
 
 impl Lease {
     /// The ear.
-    pub fn ear(&mut self) -> Option<&mut Ear> {
-        self.ear.as_mut()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let pool = &self.place.pool;
-        let mut state = pool.state();
-        // At most half the limit of idle ones per kind is kept, so that memory stays bounded.
-        let same = state.idle.iter().filter(|(kind, _)| *kind == self.kind).count();
-        if let Some(ear) = self.ear.take()
-            && same < pool.limit.div_ceil(2)
-        {
-            state.idle.push((self.kind, ear));
-        }
+    pub fn ear(&mut self) -> &mut Ear {
+        &mut self.ear
     }
 }

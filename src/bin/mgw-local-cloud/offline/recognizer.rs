@@ -113,9 +113,7 @@ impl Stream {
             *sample = sample.saturating_add(self.dither.sample());
         }
         if let Some(begun) = self.begun {
-            if let Some(ear) = self.lease.ear() {
-                ear.feed(block);
-            }
+            self.lease.ear().feed(block);
             if self.seen - begun > LONGEST {
                 let words = self.end();
                 self.earlier.extend(words);
@@ -127,10 +125,9 @@ impl Stream {
         self.lead.drain(..excess);
         if level > FLOOR.max(self.background * 2.5) {
             let lead = std::mem::take(&mut self.lead);
-            if let Some(ear) = self.lease.ear() {
-                ear.start();
-                ear.feed(&lead);
-            }
+            let ear = self.lease.ear();
+            ear.start();
+            ear.feed(&lead);
             self.begun = Some(self.seen - lead.len() as u64);
         }
     }
@@ -143,9 +140,7 @@ impl Stream {
         // A cut right after the last sound would leave the last word without its end.
         let mut tail = [0_i16; BLOCK * 15];
         tail.fill_with(|| self.dither.sample());
-        let Some(ear) = self.lease.ear() else {
-            return Vec::new();
-        };
+        let ear = self.lease.ear();
         ear.feed(&tail);
         ear.finish();
         let segments = ear.segments(true);
@@ -167,8 +162,8 @@ impl Recognizer for Stream {
 
     fn hypothesis(&mut self) -> Vec<Word> {
         let mut found = self.earlier.clone();
-        if let (Some(begun), Some(ear)) = (self.begun, self.lease.ear()) {
-            let segments = ear.segments(false);
+        if let Some(begun) = self.begun {
+            let segments = self.lease.ear().segments(false);
             found.extend(words(&segments, begun, self.seen, Some(INTERIM_CONFIDENCE)));
         }
         found
@@ -180,13 +175,6 @@ impl Recognizer for Stream {
         found.extend(last);
         self.lead.clear();
         found
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // The decoder goes back to the pool between utterances, not inside one.
-        self.end();
     }
 }
 
