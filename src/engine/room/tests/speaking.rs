@@ -1,0 +1,116 @@
+//! Time lines, recognition and what is committed.
+
+use super::*;
+
+#[test]
+fn one_language_is_one_voice_bit_exact() {
+    let mut call = Call::new();
+    for id in [A, B] {
+        call.join(id, config("en", &[("rate.in", "8000"), ("rate.out", "8000")]));
+    }
+    call.run(ms(40));
+    call.pushers.clear();
+    let said: Vec<i16> = (0..8000).map(|i| ((i * 7919) % 60_000 - 30_000) as i16).collect();
+    for block in said.chunks(160) {
+        call.input(Input::Said { session: A, samples: block });
+        call.run(ms(20));
+    }
+    call.run(ms(100));
+    assert!(call.net.is_empty(), "nothing to translate");
+    let heard = &call.ears[&B].original;
+    let at = heard.windows(160).position(|w| w == &said[..160]).expect("the first frame, bit for bit");
+    assert_eq!(&heard[at..at + said.len()], &said[..]);
+    assert!(call.ears[&A].original.iter().all(|s| *s == 0), "nobody hears themselves");
+}
+
+#[test]
+fn a_repeated_result_is_not_spoken_again() {
+    let mut call = Call::pair();
+    call.final_result(A, "hello there", 0, 80);
+    call.final_result(A, "hello there", 0, 80);
+    assert_eq!(call.translations(), 1);
+}
+
+#[test]
+fn silence_is_put_on_the_time_line_of_one_who_does_not_push() {
+    let mut call = Call::pair();
+    call.pushers.clear();
+    call.net.clear();
+    call.run(ms(30_000));
+    let sent: usize = call
+        .net
+        .iter()
+        .filter_map(|c| match c {
+            NetCommand::Audio { session: A, samples, .. } => Some(samples.len()),
+            _ => None,
+        })
+        .sum();
+    assert!((236_000..=240_800).contains(&sent), "30 s at 8 kHz: {sent}");
+    let at = call.net.iter().rev().find_map(|c| match c {
+        NetCommand::Audio { session: A, at, .. } => Some(*at),
+        _ => None,
+    });
+    let behind = call.now - at.unwrap();
+    assert!(behind < ms(150), "the time line is {behind:?} behind");
+}
+
+#[test]
+fn a_late_burst_is_kept_and_pauses_give_the_time_back() {
+    let mut call = Call::pair();
+    call.pushers.remove(&A);
+    call.run(ms(300));
+    // 300 ms come at once: 240 ms of silence were put in for them.
+    for _ in 0..15 {
+        call.input(Input::Said { session: A, samples: &[7000; 160] });
+    }
+    call.voice = 0;
+    call.pushers.insert(A, 160);
+    call.run(ms(2000));
+    let sent: Vec<i16> = call
+        .net
+        .iter()
+        .filter_map(|c| match c {
+            NetCommand::Audio { session: A, samples, .. } => Some(samples.clone()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert_eq!(sent.iter().filter(|s| **s == 7000).count(), 15 * 160, "nothing of the burst is lost");
+    let length = ms(sent.len() as u64 / 8);
+    assert!(length.abs_diff(call.now) < ms(70), "time line {length:?}, real {:?}", call.now);
+}
+
+#[test]
+fn a_muted_speaker_sends_silence_and_keeps_its_time() {
+    let mut call = Call::pair();
+    call.voice = 3000;
+    call.input(Input::Command { session: A, verb: Verb::Mute });
+    call.net.clear();
+    call.run(ms(1000));
+    let sent: Vec<i16> = call
+        .net
+        .iter()
+        .filter_map(|c| match c {
+            NetCommand::Audio { session: A, samples, .. } => Some(samples.clone()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert_eq!(sent.len(), 8000);
+    assert!(sent.iter().all(|s| *s == 0));
+}
+
+#[test]
+fn a_one_hop_provider_makes_ordinary_segments() {
+    let mut call = Call::pair();
+    let say = |event| Input::Direct { session: A, target: spanish(), event };
+    let transcript = Transcript { text: "hello".into(), words: vec![], start: ms(0), end: ms(80), language: None };
+    call.input(say(DirectEvent::Begin(transcript)));
+    call.input(say(DirectEvent::Text("hola".into())));
+    call.input(say(DirectEvent::Speech(SpeechChunk::Audio(vec![70; 900]))));
+    call.input(say(DirectEvent::Speech(SpeechChunk::End)));
+    call.run(ms(500));
+    assert_eq!(call.translations(), 0);
+    assert_eq!(call.speech(B), vec![70; 900]);
+    assert_eq!(call.kinds(|k| matches!(k, EventKind::SegmentDone { text, complete: true, .. } if text == "hola")), 1);
+}
