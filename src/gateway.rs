@@ -267,7 +267,10 @@ impl Gateway {
         // What follows is quick unless a thread hangs; it gets a little time of its own.
         let hard = deadline.max(Instant::now()) + Duration::from_secs(2);
         let threads = std::mem::take(&mut *lock(&self.threads));
-        let stopped = threads.into_iter().filter_map(|thread| (!thread.stop(hard)).then_some(())).count() == 0;
+        let mut stopped = true;
+        for thread in threads {
+            stopped &= thread.stop(hard);
+        }
         let released = match lock(&self.runtime).take() {
             Some(runtime) => net::Runtime::release(runtime, hard.saturating_duration_since(Instant::now())),
             None => true,

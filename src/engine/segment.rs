@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::SessionId;
 use super::time::ms;
+use super::{SegmentId, SessionId};
 use crate::config::Language;
-use crate::event::Marks;
+use crate::event::{EventKind, Marks};
 use crate::provider::StageError;
 
 /// Where a segment's text comes from.
@@ -111,6 +111,27 @@ impl Segment {
         }
     }
 
+    /// The event that it is lost, for one listener or (`None`) for all.
+    pub fn lost(
+        &self,
+        id: SegmentId,
+        listener: Option<SessionId>,
+        target: Option<Language>,
+        stage: &'static str,
+        why: &str,
+    ) -> EventKind {
+        EventKind::SegmentLost {
+            segment: Some(id.0),
+            listener: listener.map(|l| l.0),
+            target: target.map(|t| t.code().to_owned()),
+            stage,
+            reason: why.to_owned(),
+            source_text: Some(self.text.clone()),
+            start_ms: ms(self.start),
+            end_ms: ms(self.end),
+        }
+    }
+
     /// Durations of the stages in milliseconds, as far as they were reached.
     pub fn stages(&self, target: &Target) -> BTreeMap<&'static str, f64> {
         let mut stages = BTreeMap::new();
@@ -124,6 +145,20 @@ impl Segment {
             }
         }
         stages
+    }
+}
+
+/// The event that speech was lost before it became a segment; session times.
+pub fn speech_lost(start: Duration, end: Duration, stage: &'static str, why: &str) -> EventKind {
+    EventKind::SegmentLost {
+        segment: None,
+        listener: None,
+        target: None,
+        stage,
+        reason: why.to_owned(),
+        source_text: None,
+        start_ms: ms(start),
+        end_ms: ms(end),
     }
 }
 

@@ -56,10 +56,6 @@ impl Room {
     }
 
     /// Drops what waits for an ear, and says so.
-    pub(super) fn flush(&mut self, session: SessionId, why: &str) {
-        self.drop_queue(session, why);
-    }
-
     pub(super) fn drop_queue(&mut self, session: SessionId, why: &str) {
         let now = self.now;
         let Some(member) = self.members.get_mut(&session) else { return };

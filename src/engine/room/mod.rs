@@ -118,7 +118,7 @@ impl Room {
 
     fn command(&mut self, session: SessionId, verb: Verb) {
         match verb {
-            Verb::Flush => self.flush(session, "flushed by the host"),
+            Verb::Flush => self.drop_queue(session, "flushed by the host"),
             Verb::Finalize => {
                 if self.members.get(&session).is_some_and(|m| m.stt.is_some()) {
                     self.net(NetCommand::FinalizeStt { session });

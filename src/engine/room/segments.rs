@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::member::TtsLine;
 use super::super::playout::Source;
-use super::super::segment::{Origin, Progress, Segment, Target, reason};
+use super::super::segment::{Origin, Progress, Segment, Target, reason, speech_lost};
 use super::super::time::ms;
 use super::super::{NetCommand, SegmentId, SessionId, SpeakJob, TranslateJob};
 use super::Room;
@@ -297,16 +297,7 @@ impl Room {
     ) {
         let Some(segment) = self.segments.get(&id) else { return };
         let session = owner(segment.origin);
-        let kind = EventKind::SegmentLost {
-            segment: Some(id.0),
-            listener: listener.map(|l| l.0),
-            target: target.map(|t| t.code().to_owned()),
-            stage,
-            reason: why.to_owned(),
-            source_text: Some(segment.text.clone()),
-            start_ms: ms(segment.start),
-            end_ms: ms(segment.end),
-        };
+        let kind = segment.lost(id, listener, target, stage, why);
         if let Some(member) = self.members.get_mut(&session) {
             member.counters.lost += 1;
         }
@@ -378,36 +369,15 @@ impl Room {
 
     /// What is on its way and would be lost with this engine: (session, event) for each.
     pub fn in_flight(&self) -> Vec<(SessionId, EventKind)> {
-        let reason = "the room's engine was rebuilt after a fault";
+        let why = "the room's engine was rebuilt after a fault";
         let spoken = self.segments.iter().flat_map(|(id, s)| {
-            s.targets.iter().filter(|(_, t)| t.progress != Progress::Failed).map(move |(target, _)| {
-                let kind = EventKind::SegmentLost {
-                    segment: Some(id.0),
-                    listener: None,
-                    target: Some(target.code().to_owned()),
-                    stage: "engine",
-                    reason: reason.into(),
-                    source_text: Some(s.text.clone()),
-                    start_ms: ms(s.start),
-                    end_ms: ms(s.end),
-                };
-                (owner(s.origin), kind)
-            })
+            let unfinished = s.targets.iter().filter(|(_, t)| t.progress != Progress::Failed);
+            unfinished.map(|(target, _)| (owner(s.origin), s.lost(*id, None, Some(*target), "engine", why)))
         });
         let listened = self.members.iter().filter(|(_, m)| m.stt.is_some());
         let unheard = listened.filter_map(|(session, m)| {
             let (start, end) = m.activity.unanswered()?;
-            let kind = EventKind::SegmentLost {
-                segment: None,
-                listener: None,
-                target: None,
-                stage: "engine",
-                reason: reason.into(),
-                source_text: None,
-                start_ms: ms(start),
-                end_ms: ms(end),
-            };
-            Some((*session, kind))
+            Some((*session, speech_lost(start, end, "engine", why)))
         });
         spoken.chain(unheard).collect()
     }

@@ -6,6 +6,7 @@ use super::super::ledger::Commit;
 use super::super::level::is_quiet;
 use super::super::member::Member;
 use super::super::resample::Resampler;
+use super::super::segment::speech_lost;
 use super::super::time::{ms, samples, span};
 use super::super::{NetCommand, Output, SessionId};
 use super::Room;
@@ -154,19 +155,7 @@ impl Room {
         if let Some(member) = self.members.get_mut(&session) {
             member.counters.lost += 1;
         }
-        self.event(
-            session,
-            EventKind::SegmentLost {
-                segment: None,
-                listener: None,
-                target: None,
-                stage: "stt",
-                reason: reason.to_owned(),
-                source_text: None,
-                start_ms: ms(start),
-                end_ms: ms(end),
-            },
-        );
+        self.event(session, speech_lost(start, end, "stt", reason));
     }
 
     /// Reports what a session said that its recogniser has not answered for, as far as it was not a pause.

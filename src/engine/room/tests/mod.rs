@@ -214,6 +214,15 @@ impl Call {
         self.events.iter().filter_map(|(_, k)| stage(k)).collect()
     }
 
+    /// What was sent to a session's recogniser.
+    fn sent_by(&self, speaker: SessionId) -> Vec<i16> {
+        let audio = self.net.iter().filter_map(|c| match c {
+            NetCommand::Audio { session, samples, .. } if *session == speaker => Some(samples),
+            _ => None,
+        });
+        audio.flatten().copied().collect()
+    }
+
     fn translations(&self) -> usize {
         self.net.iter().filter(|c| matches!(c, NetCommand::Translate(_))).count()
     }

@@ -37,14 +37,7 @@ fn silence_is_put_on_the_time_line_of_one_who_does_not_push() {
     call.pushers.clear();
     call.net.clear();
     call.run(ms(30_000));
-    let sent: usize = call
-        .net
-        .iter()
-        .filter_map(|c| match c {
-            NetCommand::Audio { session: A, samples, .. } => Some(samples.len()),
-            _ => None,
-        })
-        .sum();
+    let sent = call.sent_by(A).len();
     assert!((236_000..=240_800).contains(&sent), "30 s at 8 kHz: {sent}");
     let at = call.net.iter().rev().find_map(|c| match c {
         NetCommand::Audio { session: A, at, .. } => Some(*at),
@@ -66,15 +59,7 @@ fn a_late_burst_is_kept_and_pauses_give_the_time_back() {
     call.voice = 0;
     call.pushers.insert(A, 160);
     call.run(ms(2000));
-    let sent: Vec<i16> = call
-        .net
-        .iter()
-        .filter_map(|c| match c {
-            NetCommand::Audio { session: A, samples, .. } => Some(samples.clone()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let sent = call.sent_by(A);
     assert_eq!(sent.iter().filter(|s| **s == 7000).count(), 15 * 160, "nothing of the burst is lost");
     let length = ms(sent.len() as u64 / 8);
     assert!(length.abs_diff(call.now) < ms(70), "time line {length:?}, real {:?}", call.now);
@@ -87,15 +72,7 @@ fn a_muted_speaker_sends_silence_and_keeps_its_time() {
     call.input(Input::Command { session: A, verb: Verb::Mute });
     call.net.clear();
     call.run(ms(1000));
-    let sent: Vec<i16> = call
-        .net
-        .iter()
-        .filter_map(|c| match c {
-            NetCommand::Audio { session: A, samples, .. } => Some(samples.clone()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let sent = call.sent_by(A);
     assert_eq!(sent.len(), 8000);
     assert!(sent.iter().all(|s| *s == 0));
 }
