@@ -7,6 +7,9 @@ use toml_edit::{Array, Item, TableLike, Value as TomlValue};
 use super::error::{ConfigError, ErrorKind, Origin};
 use super::value::Raw;
 
+/// Top-level tables that belong to programs around the library, so that one file can serve both; not read here.
+pub(crate) const HOST_TABLES: [&str; 1] = ["shim"];
+
 /// Deepest nesting that can be meant; keys have at most four parts.
 pub(crate) const MAX_DEPTH: usize = 8;
 
@@ -83,6 +86,9 @@ fn walk(
         let span = table.key(name).and_then(|key| key.span()).or_else(|| item.span());
         let origin = lines.origin(span.map_or(0, |span| span.start));
         let path = join(prefix, name);
+        if depth == 0 && HOST_TABLES.contains(&name) && item.is_table_like() {
+            continue;
+        }
         if depth >= MAX_DEPTH {
             return Err(too_deep(&path).at(&origin));
         }

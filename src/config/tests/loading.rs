@@ -58,6 +58,16 @@ fn bad_toml_is_refused_with_place_and_nearest_key() {
 }
 
 #[test]
+fn a_table_of_the_host_program_is_left_to_it() {
+    let mut config = Config::new();
+    config.load_toml("[shim.ari]\npassword = 1\n[profile.1]\nlanguage = \"en\"", None).expect("TOML");
+    assert_eq!(config.profile_names().collect::<Vec<_>>(), ["1"]);
+    // Only as a table and only at the top.
+    assert!(config.load_toml("shim = 1", None).is_err());
+    assert!(config.load_toml("[profile.1.shim]\nx = 1", None).is_err());
+}
+
+#[test]
 fn bad_json_is_refused_with_its_line() {
     for (text, wanted) in [
         (

@@ -1,0 +1,5 @@
+//! Asterisk's control interface.
+
+/// State of the connection.
+#[derive(Clone, Debug, Default)]
+pub struct Status {}

@@ -1,0 +1,102 @@
+//! Looks after one leg, whatever its transport: what a lone caller hears, DTMF, the end of a call.
+
+use std::future::pending;
+
+use mgw::config::Language;
+use mgw::engine::LeaveMode;
+use tokio::time::sleep;
+
+use crate::calls::Row;
+use crate::media::{Leg, LegEvent};
+use crate::rooms::{Company, Member};
+use crate::settings::{Extension, PartnerGone};
+use crate::shim::Shim;
+
+/// Why nobody looks after a leg any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The partner hung up and its last words were heard.
+    PartnerGone,
+    /// The leg's transport ended.
+    LegEnded,
+    /// Somebody asked for it: the control interface, or the shim stops.
+    Asked,
+}
+
+/// Announcements to lone callers, by language.
+const ANNOUNCEMENTS: [(&str, &str); 6] = [
+    ("en", "You are the first one here. Please hold the line, your partner has not joined yet."),
+    ("es", "Es usted el primero. Por favor, espere en la línea, su interlocutor todavía no se ha conectado."),
+    ("de", "Sie sind als Erster hier. Bitte bleiben Sie am Apparat, Ihr Gesprächspartner ist noch nicht da."),
+    ("fr", "Vous êtes le premier. Veuillez patienter, votre correspondant n'est pas encore là."),
+    ("it", "Lei è il primo. Resti in linea, il suo interlocutore non è ancora arrivato."),
+    ("pt", "Você é o primeiro. Aguarde na linha, seu interlocutor ainda não chegou."),
+];
+
+/// Serves a leg until its call is over. The caller then hangs up its own side and calls [`part`].
+pub async fn attend(shim: &Shim, leg: &mut Leg, member: &mut Member, row: &Row, extension: &Extension) -> Over {
+    let mut met = false;
+    let mut company = member.company();
+    loop {
+        match company {
+            Company::Deserted => return Over::PartnerGone,
+            Company::Together => met = true,
+            Company::Alone if met && shim.settings.partner_gone == PartnerGone::Wait => member.wait_again(),
+            Company::Alone => {}
+        }
+        let patience = shim.settings.alone_after.filter(|_| company == Company::Alone);
+        let alone = async {
+            match patience {
+                Some(time) => sleep(time).await,
+                None => pending().await,
+            }
+        };
+        tokio::pin!(alone);
+        let mut told = false;
+        company = loop {
+            tokio::select! {
+                now = member.changed() => break now,
+                () = &mut alone, if !told => {
+                    told = true;
+                    announce(shim, leg, extension);
+                }
+                event = leg.event() => match event {
+                    LegEvent::Ended => return Over::LegEnded,
+                    LegEvent::Dtmf(digit) => dtmf(shim, leg, row, digit),
+                },
+                () = row.hang_up().cancelled() => return Over::Asked,
+                () = shim.ending.cancelled() => return Over::Asked,
+            }
+        };
+    }
+}
+
+/// Ends a leg: its last words are heard by the others, then its place in the room is given up.
+pub async fn part(leg: Leg, member: Member, over: Over) {
+    let mode = if over == Over::Asked { LeaveMode::Now } else { LeaveMode::Drain };
+    leg.close(mode).await;
+    drop(member);
+}
+
+fn announce(shim: &Shim, leg: &Leg, extension: &Extension) {
+    let text = extension.announcement.clone().or_else(|| {
+        let hears = shim.settings.hears(extension)?;
+        own_text(hears).map(str::to_owned)
+    });
+    if let Some(text) = text {
+        leg.control().say(&text);
+    }
+}
+
+fn own_text(language: Language) -> Option<&'static str> {
+    let code = language.to_string();
+    let primary = code.split('-').next().unwrap_or(&code);
+    ANNOUNCEMENTS.iter().find(|(l, _)| l.eq_ignore_ascii_case(primary)).map(|(_, text)| *text)
+}
+
+fn dtmf(shim: &Shim, leg: &Leg, row: &Row, digit: char) {
+    leg.control().report_dtmf(digit);
+    if shim.settings.relay_dtmf {
+        shim.calls.others(row.id()).iter().for_each(|other| other.send_dtmf(digit));
+    }
+}

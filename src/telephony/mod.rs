@@ -1,0 +1,3 @@
+//! Wire formats of the phone side.
+
+pub mod codec;
