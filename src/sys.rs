@@ -153,6 +153,26 @@ pub fn fd_limit() -> Option<u64> {
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
+/// How many packets the kernel has dropped at a socket: by its filter, or because its buffer was full
+/// (`SO_MEMINFO`, `SK_MEMINFO_DROPS`, sock_diag(7)). `None` where the system does not tell.
+#[cfg(feature = "rtp-shim")]
+pub fn socket_drops(socket: &impl std::os::fd::AsFd) -> Option<u32> {
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut values = [0u32; 9];
+    let mut length = std::mem::size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `values` and the length it wrote into `length`.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    (code == 0 && length as usize >= std::mem::size_of_val(&values)).then_some(values[SK_MEMINFO_DROPS])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

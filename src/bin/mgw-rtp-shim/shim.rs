@@ -16,6 +16,7 @@ pub struct Shim {
     pub calls: Calls,
     /// State of the connection to Asterisk, for `/ready`, `/metrics` and `doctor`.
     pub ari: crate::ari::Status,
+    pub audiosocket: crate::audiosocket::Registry,
     /// Every task of a call is tracked here; stopping waits for them.
     pub tasks: TaskTracker,
     /// No more calls are taken; running ones go on.

@@ -1,11 +1,44 @@
 //! The sound of the legs: ports, sockets, the clock thread, and the library's sessions behind them.
+//!
+//! ```text
+//!  socket ─► rtp_leg (or audiosocket_leg) ─► voice ─► mgw session      all on the clock thread,
+//!  socket ◄─ rtp_leg (or audiosocket_leg) ◄─ voice ◄─ mgw session      one turn in 20 ms
+//! ```
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod audiosocket_leg;
+pub mod clock;
+mod figures;
+mod ports;
+mod rtp_leg;
+mod voice;
+mod watch;
 
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use mgw::Gateway;
+use mgw::config::Config;
 use mgw::engine::{LeaveMode, SessionId};
+use mgw::session;
+use mgw::telephony::codec::Codec;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::settings::{Extension, Settings};
+use clock::{Clock, Tick};
+use figures::Figures;
+use ports::Ports;
+pub use ports::Reserved;
+use voice::{Ends, Voice};
+use watch::Watch;
+
+/// Events of a leg that may wait for whoever looks after it.
+const EVENTS: usize = 64;
+/// Digits that may wait to be sent to one phone.
+const DIGITS: usize = 32;
 
 /// Whose leg it is.
 #[derive(Clone, Debug)]
@@ -25,6 +58,13 @@ pub enum MediaError {
     Failed(String),
 }
 
+impl std::fmt::Display for MediaError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (MediaError::Busy(text) | MediaError::Failed(text)) = self;
+        f.write_str(text)
+    }
+}
+
 /// What a leg tells whoever looks after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegEvent {
@@ -35,51 +75,205 @@ pub enum LegEvent {
 }
 
 /// Permission for one leg; counts against `max_legs` until dropped.
-pub struct Permit(());
+pub struct Permit(Arc<AtomicUsize>);
 
-/// A bound RTP port; nothing is received on it until a leg is made of it.
-pub struct Reserved {
-    /// What Asterisk is told as `external_host`.
-    pub address: SocketAddr,
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// All media of one shim.
-pub struct Media {}
+pub struct Media {
+    gateway: Arc<Gateway>,
+    clock: Arc<Clock>,
+    ports: Ports,
+    watch: Watch,
+    legs: Arc<AtomicUsize>,
+    max_legs: usize,
+    next_leg: AtomicU64,
+    jitter_ms: [u32; 2],
+    drain: Duration,
+    refused: AtomicU64,
+}
 
 impl Media {
     /// Starts the library and the clock thread.
     ///
     /// # Errors
     /// What the system or the library refuses.
-    pub fn start(_settings: &Settings) -> Result<Media, String> {
-        todo!()
+    pub fn start(settings: &Settings) -> Result<Media, String> {
+        let gateway = Gateway::new(&settings.library).map_err(|e| e.to_string())?;
+        let clock = Clock::start().map_err(|e| format!("no clock thread: {e}"))?;
+        Ok(Media {
+            gateway: Arc::new(gateway),
+            clock: Arc::new(clock),
+            ports: Ports::new(settings.rtp.bind, settings.rtp.ports, settings.rtp.rtcp),
+            watch: Watch::default(),
+            legs: Arc::default(),
+            max_legs: settings.max_legs,
+            next_leg: AtomicU64::new(1),
+            jitter_ms: settings.rtp.jitter_ms,
+            drain: settings.drain,
+            refused: AtomicU64::new(0),
+        })
     }
 
-    /// Lets one more leg in, or says busy.
+    /// Reads the library's events; runs as long as the shim does.
+    ///
+    /// # Errors
+    /// The runtime cannot watch the library's descriptor.
+    pub async fn run(&self) -> std::io::Result<()> {
+        self.watch.clone().run(self.gateway.clone()).await
+    }
+
+    /// Lets one more leg in.
+    ///
+    /// # Errors
+    /// Busy, when `max_legs` are there.
     pub fn admit(&self) -> Result<Permit, MediaError> {
-        todo!()
+        let more = |now| (now < self.max_legs).then_some(now + 1);
+        match self.legs.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
+            Ok(_) => Ok(Permit(self.legs.clone())),
+            Err(now) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(MediaError::Busy(format!("{now} legs are open, as many as shim.max_legs allows")))
+            }
+        }
     }
 
     /// Binds a port: `preferred` if it is free, else one of the range.
-    pub fn reserve(&self, _preferred: Option<u16>) -> Result<Reserved, MediaError> {
-        todo!()
+    ///
+    /// # Errors
+    /// Busy when no port is free, failed when the system refuses.
+    pub fn reserve(&self, preferred: Option<u16>) -> Result<Reserved, MediaError> {
+        self.ports.reserve(preferred)
     }
 
     /// Opens a session and connects it to `peer`, the address that ARI named; silence is sent from now on.
-    pub fn rtp_leg(&self, _permit: Permit, _port: Reserved, _peer: SocketAddr, _who: Who) -> Result<Leg, MediaError> {
-        todo!()
+    ///
+    /// # Errors
+    /// The library refuses the session, or there is no way to the peer.
+    pub fn rtp_leg(&self, permit: Permit, port: Reserved, peer: SocketAddr, who: Who) -> Result<Leg, MediaError> {
+        let codec = who.extension.codec;
+        let figures = Figures {
+            format: codec.format(),
+            peer: peer.to_string(),
+            local_port: port.address.port(),
+            ..Figures::default()
+        };
+        let port = port.connect(peer).map_err(|e| MediaError::Failed(format!("no way to {peer}: {e}")))?;
+        let jitter_ms = self.jitter_ms;
+        self.leg(permit, &who, codec.hz(), figures, |voice| {
+            Box::new(rtp_leg::RtpLeg::new(voice, port, codec, jitter_ms))
+        })
+    }
+
+    /// Makes a leg of an AudioSocket connection that has said who it is. `rest` is what came behind its UUID.
+    ///
+    /// # Errors
+    /// The library refuses the session, or the system the socket.
+    pub fn audiosocket_leg(
+        &self,
+        permit: Permit,
+        stream: TcpStream,
+        rest: &[u8],
+        who: Who,
+    ) -> Result<Leg, MediaError> {
+        let failed = |e: std::io::Error| MediaError::Failed(format!("AudioSocket connection: {e}"));
+        let figures = Figures {
+            format: "audiosocket",
+            peer: stream.peer_addr().map_err(failed)?.to_string(),
+            local_port: stream.local_addr().map_err(failed)?.port(),
+            ..Figures::default()
+        };
+        stream.set_nonblocking(true).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        self.leg(permit, &who, audiosocket_leg::FIRST_HZ, figures, |voice| {
+            Box::new(audiosocket_leg::AudioSocketLeg::new(voice, stream, rest))
+        })
+    }
+
+    fn leg(
+        &self,
+        permit: Permit,
+        who: &Who,
+        hz: u32,
+        figures: Figures,
+        make: impl FnOnce(Voice) -> Box<dyn Tick>,
+    ) -> Result<Leg, MediaError> {
+        let failed = |e: &dyn std::fmt::Display| MediaError::Failed(e.to_string());
+        let mut options: Config = who.extension.options.clone();
+        for (key, value) in [("id", who.id.as_str()), ("rate.in", &hz.to_string()), ("rate.out", &hz.to_string())] {
+            options.set(key, value).map_err(|e| failed(&e))?;
+        }
+        let session =
+            self.gateway.open_session(&who.extension.profile, &who.room, &options).map_err(|e| failed(&e))?;
+        let published = Arc::new(Mutex::new(figures.clone()));
+        let (tell, events) = mpsc::channel(EVENTS);
+        let (digits, wanted) = bounded(DIGITS);
+        let ends = Ends { published: published.clone(), events: tell, digits: wanted };
+        let id = self.next_leg.fetch_add(1, Ordering::Relaxed);
+        let leg = Leg {
+            control: LegControl { session, published, digits },
+            events,
+            clock: self.clock.clone(),
+            watch: self.watch.clone(),
+            id,
+            drain: self.drain,
+            open: true,
+            _permit: permit,
+        };
+        // From here on dropping the leg undoes everything.
+        self.clock.add(id, make(Voice::new(session, hz, figures, ends))).map_err(|e| failed(&e))?;
+        Ok(leg)
+    }
+
+    /// Metrics in Prometheus' text format: the library's, and the shim's own.
+    pub fn metrics(&self) -> String {
+        let mut text = self.gateway.metrics();
+        let stats = &self.clock.stats;
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        for (name, kind, help, value) in [
+            ("legs", "gauge", "Legs now, those that drain included.", self.legs.load(Ordering::Relaxed) as u64),
+            ("legs_refused", "counter", "Legs refused for shim.max_legs.", load(&self.refused)),
+            ("clock_legs", "gauge", "Legs that the clock thread serves.", load(&stats.legs)),
+            ("clock_slots", "counter", "Slots of the clock thread that had legs.", load(&stats.slots)),
+            ("clock_slots_late", "counter", "Slots that began more than 1 ms late.", load(&stats.late)),
+            ("clock_turns_skipped", "counter", "Turns of legs left out after a delay.", load(&stats.skipped)),
+            ("strangers", "counter", "Packets from other addresses than a leg's peer.", self.ports.strangers()),
+        ] {
+            text.push_str(&format!(
+                "# HELP mgw_shim_{name} {help}\n# TYPE mgw_shim_{name} {kind}\nmgw_shim_{name} {value}\n"
+            ));
+        }
+        text
+    }
+
+    /// Ends the library; what was said is still heard until the deadline by legs that go on.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), String> {
+        self.gateway.shutdown(timeout).map_err(|e| e.to_string())
     }
 }
 
 /// A running leg. Dropping it ends it at once; [`Leg::close`] lets its last words be heard.
 pub struct Leg {
     control: LegControl,
+    events: mpsc::Receiver<LegEvent>,
+    clock: Arc<Clock>,
+    watch: Watch,
+    id: u64,
+    drain: Duration,
+    open: bool,
+    _permit: Permit,
 }
 
 /// What others may do with a leg; cheap to clone, harmless after its end.
 #[derive(Clone)]
 pub struct LegControl {
-    inner: Arc<SessionId>,
+    session: SessionId,
+    published: Arc<Mutex<Figures>>,
+    digits: Sender<char>,
 }
 
 impl Leg {
@@ -89,34 +283,59 @@ impl Leg {
 
     /// The next event; after [`LegEvent::Ended`] it waits for ever.
     pub async fn event(&mut self) -> LegEvent {
-        todo!()
+        match self.events.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
     }
 
     /// Closes the leg's port and its session; returns when its last words were heard (mode drain), at the latest
     /// after `shim.drain_s`.
-    pub async fn close(self, _mode: LeaveMode) {
-        todo!()
+    pub async fn close(mut self, mode: LeaveMode) {
+        let gone = self.watch.closed(self.control.session.0);
+        self.end(mode);
+        let _ = tokio::time::timeout(self.drain, gone).await;
+        self.watch.forget(self.control.session.0);
+    }
+
+    fn end(&mut self, mode: LeaveMode) {
+        if std::mem::replace(&mut self.open, false) {
+            self.clock.remove(self.id);
+            let _ = session::close(self.control.session, mode);
+        }
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        self.end(LeaveMode::Now);
     }
 }
 
 impl LegControl {
     /// Speaks a text into this ear, in the language it hears.
-    pub fn say(&self, _text: &str) {
-        todo!()
+    pub fn say(&self, text: &str) {
+        if let Err(e) = session::say(self.session, text, "") {
+            tracing::warn!(session = self.session.0, "announcement: {e}");
+        }
     }
 
     /// Tells the library that this phone sent a digit.
-    pub fn report_dtmf(&self, _digit: char) {
-        todo!()
+    pub fn report_dtmf(&self, digit: char) {
+        let _ = session::dtmf(self.session, digit);
     }
 
     /// Sends a DTMF digit to this phone.
-    pub fn send_dtmf(&self, _digit: char) {
-        todo!()
+    pub fn send_dtmf(&self, digit: char) {
+        if self.digits.try_send(digit).is_err() {
+            tracing::warn!(session = self.session.0, "too many digits wait for this phone; one is dropped");
+        }
     }
 
-    /// Figures for `/calls`.
-    pub fn snapshot(&self) -> serde_json::Value {
-        serde_json::json!({ "session": self.inner.0 })
+    /// Figures for `/calls`. Waits up to 200 ms for the library: not for the runtime's threads.
+    pub fn snapshot(&self) -> Value {
+        let figures = self.published.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let library = session::stats(self.session).ok().and_then(|text| serde_json::from_str(&text).ok());
+        json!({ "leg": figures, "session": library.unwrap_or(Value::Null) })
     }
 }

@@ -92,6 +92,7 @@ pub fn check(shim: Shim, library: Config, env: &dyn Fn(&str) -> Option<String>) 
     Ok(Settings {
         library,
         max_legs: shim.max_legs,
+        allow_remote: shim.allow_remote,
         pairs: shim.pairs,
         partner_gone: shim.partner_gone,
         alone_after: (shim.alone_after_s > 0).then(|| Duration::from_secs(shim.alone_after_s)),

@@ -24,6 +24,7 @@ pub struct Settings {
     /// The library's own settings, profiles included.
     pub library: Config,
     pub max_legs: usize,
+    pub allow_remote: bool,
     pub pairs: Vec<[String; 2]>,
     pub partner_gone: PartnerGone,
     /// `None`: never told.
@@ -95,6 +96,11 @@ impl Settings {
         // Vendors' keys do not matter here, but without any the session would be refused.
         let session = self.library.session(&extension.profile, &extension.options, &|_| Some("none".into()));
         session.ok().map(|s| s.hears)
+    }
+
+    /// Names of all extensions, for people.
+    pub fn extension_names(&self) -> String {
+        self.extensions.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
     /// The extension that callers name, in `Stasis(mgw,NAME)` or a registration.

@@ -1,0 +1,218 @@
+//! The clock thread: wakes by absolute time and gives every leg its turn once in 20 ms.
+//!
+//! Legs are spread over 20 slots of 1 ms, so that many of them do not send in one burst. tokio's timers are 1.5 ms late
+//! at the median and are used for nothing here.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
+
+/// Time between two turns of a leg, and the length of a frame.
+pub const PTIME: Duration = Duration::from_millis(20);
+const SLOTS: usize = 20;
+const SLOT: Duration = Duration::from_millis(1);
+/// Turns that are made up for after the thread was held up; what lies further back is skipped.
+const CATCH_UP: u32 = 5;
+/// Commands that may wait; whoever asks for more waits a moment.
+const COMMANDS: usize = 1024;
+
+/// A leg as the clock sees it.
+pub trait Tick: Send {
+    /// Takes what came, sends a frame. `now` is time since the clock began; `skipped` turns were left out before this
+    /// one. False: it is at its end and is dropped.
+    fn tick(&mut self, now: Duration, skipped: u32) -> bool;
+}
+
+enum Command {
+    Add(u64, Box<dyn Tick>),
+    Remove(u64),
+}
+
+/// How well time is kept.
+#[derive(Default)]
+pub struct ClockStats {
+    /// Slots with legs in them that were served.
+    pub slots: AtomicU64,
+    /// … that began more than 1 ms late.
+    pub late: AtomicU64,
+    /// Turns of legs that were left out.
+    pub skipped: AtomicU64,
+    /// Legs now.
+    pub legs: AtomicU64,
+}
+
+/// A running clock thread; dropping it ends the thread and all its legs.
+pub struct Clock {
+    commands: Option<Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    pub stats: Arc<ClockStats>,
+}
+
+impl Clock {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn start() -> io::Result<Clock> {
+        let (commands, asked) = bounded(COMMANDS);
+        let stats = Arc::new(ClockStats::default());
+        let thread = {
+            let stats = stats.clone();
+            mgw::sys::spawn_thread("mgw-clock", move || Run::new(stats).run(&asked))?
+        };
+        Ok(Clock { commands: Some(commands), thread: Some(thread), stats })
+    }
+
+    /// Gives a leg its turns from now on. The first comes within 20 ms.
+    ///
+    /// # Errors
+    /// More legs at once than the thread can take in; try again.
+    pub fn add(&self, id: u64, leg: Box<dyn Tick>) -> Result<(), &'static str> {
+        match self.commands.as_ref().map(|c| c.try_send(Command::Add(id, leg))) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(_))) => Err("the clock thread is overloaded"),
+            _ => Err("the clock thread has ended"),
+        }
+    }
+
+    /// Drops a leg, with its sockets, on the clock thread.
+    pub fn remove(&self, id: u64) {
+        if let Some(commands) = &self.commands {
+            // Must not be lost: the leg would send for ever. The thread empties the queue every millisecond.
+            let _ = commands.send(Command::Remove(id));
+        }
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Run {
+    slots: [Vec<(u64, Box<dyn Tick>)>; SLOTS],
+    legs: usize,
+    began: Duration,
+    stats: Arc<ClockStats>,
+}
+
+fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
+
+/// Sleeps until a time of the monotonic clock; returns at once if it has passed.
+pub fn sleep_until(time: Duration) {
+    // A signal may end the sleep early; our threads block them all.
+    let _ = clock_nanosleep(
+        ClockId::CLOCK_MONOTONIC,
+        ClockNanosleepFlags::TIMER_ABSTIME,
+        &TimeSpec::from(time),
+    );
+}
+
+impl Run {
+    fn new(stats: Arc<ClockStats>) -> Run {
+        Run { slots: Default::default(), legs: 0, began: monotonic(), stats }
+    }
+
+    fn run(mut self, asked: &Receiver<Command>) {
+        // Number of the slot that is due next, counted from `began`.
+        let mut next: u64 = 0;
+        let mut skipped = [0u32; SLOTS];
+        loop {
+            if self.legs == 0 {
+                // Nothing to send: no wake-ups at all.
+                match asked.recv() {
+                    Ok(command) => self.obey(command),
+                    Err(_) => return,
+                }
+                next = slot_after(monotonic() - self.began);
+                skipped = [0; SLOTS];
+                continue;
+            }
+            sleep_until(self.began + slot_time(next));
+            loop {
+                match asked.try_recv() {
+                    Ok(command) => self.obey(command),
+                    Err(crossbeam_channel::TryRecvError::Empty) => break,
+                    Err(crossbeam_channel::TryRecvError::Disconnected) => return,
+                }
+            }
+            let now = monotonic() - self.began;
+            let due = slot_after(now);
+            // Held up for longer than can be made up for: whole rounds are left out, and every leg is told.
+            let behind = due.saturating_sub(next) / SLOTS as u64;
+            if behind > u64::from(CATCH_UP) {
+                let rounds = behind - u64::from(CATCH_UP);
+                next += rounds * SLOTS as u64;
+                skipped.iter_mut().for_each(|s| *s += u32::try_from(rounds).unwrap_or(u32::MAX));
+                self.stats.skipped.fetch_add(rounds * self.legs as u64, Ordering::Relaxed);
+            }
+            while next < due {
+                let slot = (next % SLOTS as u64) as usize;
+                self.serve(slot, std::mem::take(&mut skipped[slot]), next);
+                next += 1;
+            }
+            next = self.next_with_legs(next);
+        }
+    }
+
+    /// The next slot from `from` on that has legs, at most one round away.
+    fn next_with_legs(&self, from: u64) -> u64 {
+        (from..from + SLOTS as u64).find(|n| !self.slots[(n % SLOTS as u64) as usize].is_empty()).unwrap_or(from)
+    }
+
+    fn serve(&mut self, slot: usize, skipped: u32, number: u64) {
+        let legs = &mut self.slots[slot];
+        if legs.is_empty() {
+            return;
+        }
+        let now = monotonic() - self.began;
+        self.stats.slots.fetch_add(1, Ordering::Relaxed);
+        if now > slot_time(number) + SLOT {
+            self.stats.late.fetch_add(1, Ordering::Relaxed);
+        }
+        let before = legs.len();
+        legs.retain_mut(|(_, leg)| leg.tick(now, skipped));
+        self.legs -= before - legs.len();
+        self.stats.legs.store(self.legs as u64, Ordering::Relaxed);
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Add(id, leg) => {
+                if let Some(slot) = self.slots.iter_mut().min_by_key(|slot| slot.len()) {
+                    slot.push((id, leg));
+                    self.legs += 1;
+                }
+            }
+            Command::Remove(id) => {
+                for slot in &mut self.slots {
+                    let before = slot.len();
+                    slot.retain(|(other, _)| *other != id);
+                    self.legs -= before - slot.len();
+                }
+            }
+        }
+        self.stats.legs.store(self.legs as u64, Ordering::Relaxed);
+    }
+}
+
+fn slot_time(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
+/// The first slot that begins after `now`.
+fn slot_after(now: Duration) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX) + 1
+}
