@@ -242,11 +242,9 @@ async fn first_message(stream: &mut TcpStream) -> Result<(Uuid, Vec<u8>), String
         }
     }
     let rest = seen.split_off(19);
-    let mut reader = Reader::new();
-    reader.feed(&seen);
-    match reader.next() {
-        Some(Ok(Message::Uuid(bytes))) => Ok((Uuid::from_bytes(bytes), rest)),
-        Some(Err(e)) => Err(e.to_string()),
+    match Reader::new().next(&mut seen.as_slice()) {
+        Ok(Some(Message::Uuid(bytes))) => Ok((Uuid::from_bytes(bytes), rest)),
+        Err(e) => Err(e.to_string()),
         _ => Err("the first message is no UUID".into()),
     }
 }

@@ -1,5 +1,9 @@
-//! What all parts of a running shim share.
+//! What all parts of a running shim share, and its life: start, stop, end.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -7,6 +11,10 @@ use crate::calls::Calls;
 use crate::media::Media;
 use crate::rooms::Rooms;
 use crate::settings::Settings;
+use crate::{ari, audiosocket, http};
+
+/// Time that ended calls get to clean up at Asterisk.
+const CLEAN_UP: Duration = Duration::from_secs(5);
 
 /// One running shim.
 pub struct Shim {
@@ -15,12 +23,99 @@ pub struct Shim {
     pub rooms: Rooms,
     pub calls: Calls,
     /// State of the connection to Asterisk, for `/ready`, `/metrics` and `doctor`.
-    pub ari: crate::ari::Status,
-    pub audiosocket: crate::audiosocket::Registry,
+    pub ari: ari::Status,
+    pub audiosocket: audiosocket::Registry,
     /// Every task of a call is tracked here; stopping waits for them.
     pub tasks: TaskTracker,
     /// No more calls are taken; running ones go on.
     pub closing: CancellationToken,
     /// Running calls are ended now.
     pub ending: CancellationToken,
+}
+
+impl Shim {
+    /// Starts the library and the clock; listens to nobody yet.
+    ///
+    /// # Errors
+    /// What the library or the system refuses.
+    pub fn new(settings: Settings) -> Result<Arc<Shim>, String> {
+        let media = Media::start(&settings)?;
+        // Eight hexadecimal digits: names of rooms of an earlier run must not come again.
+        let run = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
+        let rooms = Rooms::new(settings.pairs.clone(), settings.partner_gone, &format!("{run}-"));
+        Ok(Arc::new(Shim {
+            settings,
+            media,
+            rooms,
+            calls: Calls::default(),
+            ari: ari::Status::default(),
+            audiosocket: audiosocket::Registry::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            ending: CancellationToken::new(),
+        }))
+    }
+
+    /// Why calls cannot be taken just now; empty when they can.
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.closing.is_cancelled() {
+            reasons.push("the shim is stopping".to_owned());
+        }
+        if self.settings.ari.is_some()
+            && let Some(why) = self.ari.trouble()
+        {
+            reasons.push(format!("ARI: {why}"));
+        }
+        reasons
+    }
+
+    /// Runs until `closing` is cancelled and the calls are over, or `ending` is cancelled.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub async fn run(self: &Arc<Self>) -> Result<(), String> {
+        let listen = async |what: &str, address: std::net::SocketAddr| {
+            TcpListener::bind(address).await.map_err(|e| format!("{what}: cannot listen on {address}: {e}"))
+        };
+        let control = listen("shim.http.listen", self.settings.http.listen).await?;
+        let socket = match &self.settings.audiosocket {
+            Some(ask) => Some((listen("shim.audiosocket.listen", ask.listen).await?, ask.max_per_peer)),
+            None => None,
+        };
+        // These serve running calls, so they live until the end and are not tracked as calls.
+        let mut services = tokio::task::JoinSet::new();
+        let shim = self.clone();
+        services.spawn(async move {
+            if let Err(e) = shim.media.run().await {
+                tracing::error!("events of the library cannot be read: {e}");
+            }
+        });
+        let shim = self.clone();
+        services.spawn(async move {
+            if let Err(e) = http::serve(control, shim).await {
+                tracing::error!("control interface: {e}");
+            }
+        });
+        if let Some((listener, max_per_peer)) = socket {
+            services.spawn(audiosocket::serve(listener, self.clone(), max_per_peer));
+        }
+        if self.settings.ari.is_some() {
+            services.spawn(ari::run(self.clone()));
+        }
+        self.closing.cancelled().await;
+        tracing::info!(legs = self.calls.len(), "stopping: no more calls are taken");
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = tokio::time::sleep(self.settings.stop) => tracing::warn!("calls did not end in time"),
+            () = self.ending.cancelled() => {}
+        }
+        self.ending.cancel();
+        if tokio::time::timeout(CLEAN_UP, self.tasks.wait()).await.is_err() {
+            tracing::warn!("calls did not clean up in time; the next start does it");
+        }
+        services.shutdown().await;
+        Ok(())
+    }
 }

@@ -8,8 +8,11 @@
 mod audiosocket_leg;
 pub mod clock;
 mod figures;
+mod outgoing;
 mod ports;
+mod rtcp_side;
 mod rtp_leg;
+mod udp;
 mod voice;
 mod watch;
 
@@ -23,7 +26,6 @@ use mgw::Gateway;
 use mgw::config::Config;
 use mgw::engine::{LeaveMode, SessionId};
 use mgw::session;
-use mgw::telephony::codec::Codec;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -31,6 +33,7 @@ use crate::settings::{Extension, Settings};
 use clock::{Clock, Tick};
 use figures::Figures;
 use ports::Ports;
+pub use outgoing::Send;
 pub use ports::Reserved;
 use voice::{Ends, Voice};
 use watch::Watch;
@@ -163,9 +166,10 @@ impl Media {
             ..Figures::default()
         };
         let port = port.connect(peer).map_err(|e| MediaError::Failed(format!("no way to {peer}: {e}")))?;
-        let jitter_ms = self.jitter_ms;
-        self.leg(permit, &who, codec.hz(), figures, |voice| {
-            Box::new(rtp_leg::RtpLeg::new(voice, port, codec, jitter_ms))
+        let (jitter_ms, send) = (self.jitter_ms, who.extension.send);
+        let rates = [codec.hz(), send.hz()];
+        self.leg(permit, &who, rates, figures, |voice| {
+            Box::new(rtp_leg::RtpLeg::new(voice, port, codec, send, jitter_ms))
         })
     }
 
@@ -189,7 +193,7 @@ impl Media {
         };
         stream.set_nonblocking(true).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        self.leg(permit, &who, audiosocket_leg::FIRST_HZ, figures, |voice| {
+        self.leg(permit, &who, [audiosocket_leg::FIRST_HZ; 2], figures, |voice| {
             Box::new(audiosocket_leg::AudioSocketLeg::new(voice, stream, rest))
         })
     }
@@ -198,13 +202,13 @@ impl Media {
         &self,
         permit: Permit,
         who: &Who,
-        hz: u32,
+        rates: [u32; 2],
         figures: Figures,
         make: impl FnOnce(Voice) -> Box<dyn Tick>,
     ) -> Result<Leg, MediaError> {
         let failed = |e: &dyn std::fmt::Display| MediaError::Failed(e.to_string());
         let mut options: Config = who.extension.options.clone();
-        for (key, value) in [("id", who.id.as_str()), ("rate.in", &hz.to_string()), ("rate.out", &hz.to_string())] {
+        for (key, value) in [("id", who.id.as_str()), ("rate.in", &rates[0].to_string()), ("rate.out", &rates[1].to_string())] {
             options.set(key, value).map_err(|e| failed(&e))?;
         }
         let session =
@@ -225,7 +229,7 @@ impl Media {
             _permit: permit,
         };
         // From here on dropping the leg undoes everything.
-        self.clock.add(id, make(Voice::new(session, hz, figures, ends))).map_err(|e| failed(&e))?;
+        self.clock.add(id, make(Voice::new(session, rates, figures, ends))).map_err(|e| failed(&e))?;
         Ok(leg)
     }
 

@@ -41,12 +41,12 @@ pub struct Ends {
 }
 
 impl Voice {
-    /// A session that pushes and pulls at `hz`.
-    pub fn new(session: SessionId, hz: u32, figures: Figures, ends: Ends) -> Voice {
+    /// A session that pushes and pulls at these rates.
+    pub fn new(session: SessionId, rates: [u32; 2], figures: Figures, ends: Ends) -> Voice {
         Voice {
             session,
-            hz_in: hz,
-            hz_out: hz,
+            hz_in: rates[0],
+            hz_out: rates[1],
             heard: Vec::with_capacity(samples(192_000)),
             level_in: Level::default(),
             level_out: Level::default(),
@@ -74,18 +74,20 @@ impl Voice {
         }
     }
 
-    /// The leg speaks at another rate from here on.
-    pub fn set_rate_in(&mut self, hz: u32) {
+    /// The leg speaks at another rate from here on; false when the library cannot take that in just now.
+    pub fn set_rate_in(&mut self, hz: u32) -> bool {
         if hz != self.hz_in && media_port::set_rate(self.session, Direction::In, hz) == Status::Ok {
             self.hz_in = hz;
         }
+        hz == self.hz_in
     }
 
-    /// The leg hears at another rate from here on.
-    pub fn set_rate_out(&mut self, hz: u32) {
+    /// The leg hears at another rate from here on; false as above.
+    pub fn set_rate_out(&mut self, hz: u32) -> bool {
         if hz != self.hz_out && media_port::set_rate(self.session, Direction::Out, hz) == Status::Ok {
             self.hz_out = hz;
         }
+        hz == self.hz_out
     }
 
     pub fn hz_out(&self) -> u32 {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use mgw::config::{Config, Secret};
 use mgw::telephony::codec::Codec;
 
+use crate::media::Send;
+
 use super::file::{self, Shim};
 use super::{ARI_PASSWORD_ENV, Ari, Extension, Http, Settings, TOKEN_ENV};
 
@@ -165,6 +167,12 @@ fn extension(name: &str, ask: &file::Extension, shim: &Shim, library: &Config) -
     let codec = Codec::from_format(format).ok_or_else(|| {
         format!("shim.extension.{name}: format \"{format}\" is not one of slin16, slin, ulaw, alaw")
     })?;
+    let send = match &ask.send {
+        None => Send::answer_to(codec),
+        Some(send) => Send::from_format(send).ok_or_else(|| {
+            format!("shim.extension.{name}: send = \"{send}\" is not one of slin16, slin, ulaw, alaw, g722")
+        })?,
+    };
     if let Some(port) = ask.port
         && (port % 2 != 0 || port < 1024)
     {
@@ -188,6 +196,7 @@ fn extension(name: &str, ask: &file::Extension, shim: &Shim, library: &Config) -
         profile,
         port: ask.port,
         codec,
+        send,
         announcement: ask.announcement.clone(),
         options,
     })

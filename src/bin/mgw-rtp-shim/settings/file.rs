@@ -165,7 +165,11 @@ pub struct Extension {
     pub profile: Option<String>,
     /// RTP port that the first caller gets, if it is free.
     pub port: Option<u16>,
+    /// Payload asked of Asterisk; not given: `rtp.format`.
     pub format: Option<String>,
+    /// Payload sent to the peer: slin16, slin, ulaw, alaw or g722. Not given: what Asterisk understands, which is g722
+    /// where slin16 is received.
+    pub send: Option<String>,
     /// Said to a caller that is alone for `alone_after_s`, in the language it hears.
     pub announcement: Option<String>,
     /// Options of the session, as `tts.voice` (any session key of the library).

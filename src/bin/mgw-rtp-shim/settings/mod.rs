@@ -10,6 +10,8 @@ use std::time::Duration;
 use mgw::config::{Config, Language, Secret};
 use mgw::telephony::codec::Codec;
 
+use crate::media::Send;
+
 pub use check::{Origin, check};
 pub use file::{AudioSocket, PartnerGone, Rtp};
 
@@ -68,6 +70,8 @@ pub struct Extension {
     /// RTP port of the first caller.
     pub port: Option<u16>,
     pub codec: Codec,
+    /// What is sent back.
+    pub send: Send,
     /// `None`: the shim's own text for the language, if it has one.
     pub announcement: Option<String>,
     pub options: Config,

@@ -1,0 +1,79 @@
+//! How what a leg hears is coded for its peer.
+
+use mgw::telephony::codec::Codec;
+use mgw::telephony::g722;
+
+use super::voice::samples;
+
+/// Payload type of G.722 (RFC 3551 section 6).
+const G722: u8 = 9;
+
+/// What is sent to the peer.
+///
+/// Asterisk takes only static payload types on an ExternalMedia leg and throws the others away without a word, its own
+/// 118 (slin16) included. So a leg that receives slin16 is answered in G.722, the one static wide-band format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Send {
+    Plain(Codec),
+    G722,
+}
+
+impl Send {
+    /// By Asterisk's name of the format.
+    pub fn from_format(format: &str) -> Option<Send> {
+        if format == "g722" { Some(Send::G722) } else { Codec::from_format(format).map(Send::Plain) }
+    }
+
+    /// Sample rate of what is coded.
+    pub fn hz(self) -> u32 {
+        match self {
+            Send::Plain(codec) => codec.hz(),
+            Send::G722 => 16_000,
+        }
+    }
+
+    /// What Asterisk understands from a leg of this format.
+    pub fn answer_to(codec: Codec) -> Send {
+        if codec == Codec::L16Wide { Send::G722 } else { Send::Plain(codec) }
+    }
+}
+
+/// The encoder of one leg.
+pub struct Outgoing {
+    send: Send,
+    g722: g722::Encoder,
+}
+
+impl Outgoing {
+    pub fn new(send: Send) -> Outgoing {
+        Outgoing { send, g722: g722::Encoder::new() }
+    }
+
+    pub fn payload_type(&self) -> u8 {
+        match self.send {
+            Send::Plain(codec) => codec.payload_type(),
+            Send::G722 => G722,
+        }
+    }
+
+    /// Clock of the timestamps: 8000 for G.722 although it codes 16 kHz (RFC 3551 section 4.5.2).
+    pub fn clock_hz(&self) -> u32 {
+        match self.send {
+            Send::Plain(codec) => codec.hz(),
+            Send::G722 => 8000,
+        }
+    }
+
+    /// Timestamp units of one frame.
+    pub fn step(&self) -> u32 {
+        samples(self.clock_hz()) as u32
+    }
+
+    /// Appends a frame's payload.
+    pub fn encode(&mut self, frame: &[i16], out: &mut Vec<u8>) {
+        match self.send {
+            Send::Plain(codec) => codec.encode(frame, out),
+            Send::G722 => self.g722.encode(frame, out),
+        }
+    }
+}
