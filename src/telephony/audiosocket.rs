@@ -113,7 +113,7 @@ impl<'a> Message<'a> {
                 _ => Err(Malformed::ErrorLength(length)),
             },
             _ => match RATES.get(usize::from(kind.wrapping_sub(AUDIO))) {
-                Some(_) if payload.len() % 2 != 0 => Err(Malformed::OddAudio(length)),
+                Some(_) if !payload.len().is_multiple_of(2) => Err(Malformed::OddAudio(length)),
                 Some(hz) => Ok(Message::Audio { hz: *hz, samples: payload }),
                 None => Ok(Message::Other(kind)),
             },

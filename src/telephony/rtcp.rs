@@ -69,7 +69,8 @@ impl Ntp {
     /// From the time since 1970.
     pub fn from_unix(since_1970: Duration) -> Self {
         let seconds = since_1970.as_secs().wrapping_add(NTP_TO_UNIX);
-        Ntp(seconds << 32 | (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000)
+        let fraction = (u64::from(since_1970.subsec_nanos()) << 32) / 1_000_000_000;
+        Ntp(seconds << 32 | fraction)
     }
 
     /// The middle 32 bits, in 1/65536 s, as report blocks carry them.
