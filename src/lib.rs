@@ -14,7 +14,7 @@
 //! | zone | files | may not |
 //! |---|---|---|
 //! | real-time edge | `ffi/frames`, `media_port` | allocate, lock, log, read the clock, enter the kernel |
-//! | sans-IO core | `engine/`, `provider/` | touch sockets, tokio, clocks, threads; no `unsafe` |
+//! | sans-IO core | `engine/`, `provider/`, `telephony/` | touch sockets, tokio, clocks, threads; no `unsafe` |
 //! | I/O edge | `net/`, `media_thread`, `bin/` | decide anything about words or playout |
 //!
 //! | to change | look at |
@@ -26,6 +26,7 @@
 //! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
 //! | a vendor's messages | `provider/deepgram`, `provider/deepl`, `provider/elevenlabs` |
+//! | RTP, RTCP, DTMF, G.711, AudioSocket (feature `telephony`) | `telephony/` |
 //! | connections, retries, limits | `net/` |
 //! | events, their JSON | `event`, `event_queue`, `docs/events.schema.json` |
 //! | threads, panics, life cycle | `media_thread`, `gateway`, `sys` |
