@@ -49,6 +49,8 @@ pub mod net;
 pub mod provider;
 pub mod status;
 pub mod sys;
+#[cfg(feature = "telephony")]
+pub mod telephony;
 
 pub use event_queue::NextEvent;
 pub use gateway::{Error, Gateway, session};
