@@ -34,6 +34,8 @@ pub struct RtpLeg {
     digits_out: dtmf::Sender,
     packet: Vec<u8>,
     marker: bool,
+    /// Of the last turn.
+    now: Duration,
 }
 
 /// From datagrams to frames.
@@ -52,11 +54,10 @@ impl RtpLeg {
     pub fn new(voice: Voice, port: Connected, codec: Codec, send: Send, jitter_ms: [u32; 2]) -> RtpLeg {
         let outgoing = Outgoing::new(send);
         let jitter = Config { hz: codec.hz(), min_ms: jitter_ms[0], max_ms: jitter_ms[1] };
-        let ssrc: u32 = rand::random();
         RtpLeg {
             udp: Udp::new(port.rtp),
             guard: port.guard,
-            rtcp: RtcpSide::new(port.rtcp, ssrc),
+            rtcp: RtcpSide::new(port.rtcp),
             way_in: WayIn {
                 codec,
                 source: Source::new(),
@@ -68,12 +69,13 @@ impl RtpLeg {
                 rejected: 0,
             },
             // RFC 3550 section 5.1: the three begin at random.
-            stream: Stream::new(ssrc, rand::random(), rand::random()),
+            stream: Stream::new(rand::random(), rand::random(), rand::random()),
             digits_out: dtmf::Sender::new(outgoing.clock_hz(), PTIME.as_millis() as u32),
             outgoing,
             packet: Vec::with_capacity(1500),
             // First packet of a stream (RFC 3551 section 4.1).
             marker: true,
+            now: Duration::ZERO,
             voice,
         }
     }
@@ -84,7 +86,7 @@ impl RtpLeg {
             match self.udp.receive(now) {
                 Received::Datagram(bytes, at) => match self.way_in.take(&mut self.voice, bytes, at) {
                     Ok(()) => {}
-                    Err(Malformed::Rtcp) => self.rtcp.take(bytes, now, false),
+                    Err(Malformed::Rtcp) => self.rtcp.take_shared(bytes, &self.stream, &self.way_in.source, now),
                     Err(_) => self.way_in.rejected += 1,
                 },
                 // Asterisk has closed its port: the call is over, or about to be; ARI tells.
@@ -199,10 +201,17 @@ impl Tick for RtpLeg {
         }
         self.receive(now);
         self.send();
-        self.rtcp.turn(now, &self.stream, &self.way_in.source);
+        self.rtcp.turn(&self.udp.socket, &self.stream, &self.way_in.source, now);
+        self.now = now;
         if self.voice.second() {
             self.publish(now);
         }
         true
+    }
+}
+
+impl Drop for RtpLeg {
+    fn drop(&mut self) {
+        self.rtcp.leave(&self.udp.socket, &self.stream, &self.way_in.source, self.now);
     }
 }
