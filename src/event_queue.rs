@@ -1,7 +1,7 @@
 //! The one queue of events of a gateway, and the descriptor that tells when it has some.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -131,8 +131,8 @@ impl EventQueue {
     }
 
     /// Readable while events wait. Only to be polled; the queue reads it.
-    pub fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Events that wait.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -305,7 +305,7 @@ impl Gateway {
     }
 
     /// A descriptor that is readable while events wait.
-    pub fn event_fd(&self) -> RawFd {
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.shared.events.fd()
     }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
@@ -134,6 +134,12 @@ impl EventFd {
     }
 }
 
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -156,7 +162,7 @@ pub fn fd_limit() -> Option<u64> {
 /// How many packets the kernel has dropped at a socket: by its filter, or because its buffer was full
 /// (`SO_MEMINFO`, `SK_MEMINFO_DROPS`, sock_diag(7)). `None` where the system does not tell.
 #[cfg(feature = "rtp-shim")]
-pub fn socket_drops(socket: &impl std::os::fd::AsFd) -> Option<u32> {
+pub fn socket_drops(socket: &impl AsFd) -> Option<u32> {
     const SK_MEMINFO_DROPS: usize = 8;
     let mut values = [0u32; 9];
     let mut length = std::mem::size_of_val(&values) as libc::socklen_t;

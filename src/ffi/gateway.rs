@@ -1,6 +1,7 @@
 //! `mgw_gateway_*`, events and metrics: the library at work.
 
 use std::ffi::{c_char, c_int};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,7 +154,7 @@ pub unsafe extern "C" fn mgw_event_fd(gateway: mgw_gateway, fd: *mut c_int) -> m
         not_null(fd)?;
         let gateway = self::gateway(gateway)?;
         // SAFETY: not NULL; the header asks for a valid pointer.
-        unsafe { write(fd, gateway.event_fd()) }?;
+        unsafe { write(fd, gateway.event_fd().as_raw_fd()) }?;
         Ok(Status::Ok)
     })
 }

@@ -5,7 +5,11 @@
 pub mod codec;
 pub mod leg;
 pub mod live;
+#[cfg(feature = "rtp-shim")]
+pub mod phone;
 pub mod schema;
+#[cfg(feature = "rtp-shim")]
+pub mod shim;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

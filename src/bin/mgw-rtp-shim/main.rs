@@ -47,6 +47,9 @@ struct File {
     /// The file of settings; also MGW_CONFIG.
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Stops when standard input ends.
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -87,7 +90,7 @@ impl File {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Serve(cli.file)) {
-        Command::Serve(file) => file.load().map(serve::run),
+        Command::Serve(file) => file.load().map(|settings| serve::run(settings, file.exit_with_parent)),
         Command::CheckConfig(file) => file.load().map(|settings| {
             println!("the settings are right; extensions: {}", settings.extension_names());
             ExitCode::SUCCESS

@@ -14,9 +14,9 @@ use crate::shim::Shim;
 const THREADS: usize = 2;
 
 /// Serves until SIGTERM or SIGINT; a second one ends running calls.
-pub fn run(settings: Settings) -> ExitCode {
+pub fn run(settings: Settings, exit_with_parent: bool) -> ExitCode {
     start_log();
-    match serve(settings) {
+    match serve(settings, exit_with_parent) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why}");
@@ -46,7 +46,7 @@ fn start_log() {
     }
 }
 
-fn serve(settings: Settings) -> Result<(), String> {
+fn serve(settings: Settings, exit_with_parent: bool) -> Result<(), String> {
     // Before the runtime exists, so that no thread of it takes the signals.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("no signal handler: {e}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -62,6 +62,15 @@ fn serve(settings: Settings) -> Result<(), String> {
         .name("mgw-signals".into())
         .spawn(move || watch_signals(&mut signals, &watched))
         .map_err(|e| format!("no thread for signals: {e}"))?;
+    if exit_with_parent {
+        let shim = shim.clone();
+        std::thread::spawn(move || {
+            // Nothing is ever sent; the end of the pipe is the end of the parent.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            shim.closing.cancel();
+            shim.ending.cancel();
+        });
+    }
     let result = runtime.block_on(shim.run());
     // What was said by those who are gone may still be on its way to nobody.
     if let Err(e) = shim.media.shutdown(stop.min(std::time::Duration::from_secs(5))) {

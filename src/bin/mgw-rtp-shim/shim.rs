@@ -83,14 +83,12 @@ impl Shim {
             Some(ask) => Some((listen("shim.audiosocket.listen", ask.listen).await?, ask.max_per_peer)),
             None => None,
         };
+        let at = |listener: &TcpListener| listener.local_addr().map(|a| a.to_string()).unwrap_or_default();
+        let audiosocket_at = socket.as_ref().map_or("off".to_owned(), |(listener, _)| at(listener));
+        println!("mgw-rtp-shim listens: control {}, AudioSocket {audiosocket_at}", at(&control));
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         // These serve running calls, so they live until the end and are not tracked as calls.
         let mut services = tokio::task::JoinSet::new();
-        let shim = self.clone();
-        services.spawn(async move {
-            if let Err(e) = shim.media.run().await {
-                tracing::error!("events of the library cannot be read: {e}");
-            }
-        });
         let shim = self.clone();
         services.spawn(async move {
             if let Err(e) = http::serve(control, shim).await {

@@ -36,7 +36,7 @@ use ports::Ports;
 pub use outgoing::Send;
 pub use ports::Reserved;
 use voice::{Ends, Voice};
-use watch::Watch;
+use watch::{Watch, Watching};
 
 /// Events of a leg that may wait for whoever looks after it.
 const EVENTS: usize = 64;
@@ -92,6 +92,7 @@ pub struct Media {
     clock: Arc<Clock>,
     ports: Ports,
     watch: Watch,
+    _watching: Watching,
     legs: Arc<AtomicUsize>,
     max_legs: usize,
     next_leg: AtomicU64,
@@ -106,13 +107,16 @@ impl Media {
     /// # Errors
     /// What the system or the library refuses.
     pub fn start(settings: &Settings) -> Result<Media, String> {
-        let gateway = Gateway::new(&settings.library).map_err(|e| e.to_string())?;
+        let gateway = Arc::new(Gateway::new(&settings.library).map_err(|e| e.to_string())?);
+        let watch = Watch::default();
+        let watching = watch.start(gateway.clone()).map_err(|e| format!("no thread for events: {e}"))?;
         let clock = Clock::start().map_err(|e| format!("no clock thread: {e}"))?;
         Ok(Media {
-            gateway: Arc::new(gateway),
+            gateway,
             clock: Arc::new(clock),
             ports: Ports::new(settings.rtp.bind, settings.rtp.ports, settings.rtp.rtcp),
-            watch: Watch::default(),
+            watch,
+            _watching: watching,
             legs: Arc::default(),
             max_legs: settings.max_legs,
             next_leg: AtomicU64::new(1),
@@ -120,14 +124,6 @@ impl Media {
             drain: settings.drain,
             refused: AtomicU64::new(0),
         })
-    }
-
-    /// Reads the library's events; runs as long as the shim does.
-    ///
-    /// # Errors
-    /// The runtime cannot watch the library's descriptor.
-    pub async fn run(&self) -> std::io::Result<()> {
-        self.watch.clone().run(self.gateway.clone()).await
     }
 
     /// Lets one more leg in.

@@ -1,17 +1,37 @@
 //! Reads the library's events: tells when a session's last words were heard, and logs what an operator must know.
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, RawFd};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use mgw::{Gateway, NextEvent};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
+
+/// Longest wait for an event in milliseconds, after which the thread looks whether it shall stop.
+const POLL_MS: u8 = 200;
 
 /// Sessions whose end somebody waits for.
 #[derive(Clone, Default)]
 pub struct Watch(Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>);
+
+/// The thread that reads events; dropping it ends it.
+pub struct Watching {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
 
 /// The part of an event that is needed here. Texts of what was said are not even read.
 #[derive(Deserialize)]
@@ -23,15 +43,6 @@ struct Told {
     interims: u64,
     #[serde(default)]
     others: u64,
-}
-
-/// A borrowed descriptor of the gateway, which outlives it.
-struct EventFd(RawFd);
-
-impl AsRawFd for EventFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
 }
 
 impl Watch {
@@ -51,22 +62,30 @@ impl Watch {
         self.lock().remove(&session);
     }
 
-    /// Reads events until dropped.
+    /// Reads events on a thread of its own until the result is dropped.
     ///
     /// # Errors
-    /// The runtime cannot watch the descriptor.
-    pub async fn run(self, gateway: Arc<Gateway>) -> std::io::Result<()> {
-        let fd = AsyncFd::new(EventFd(gateway.event_fd()))?;
-        let mut buf = vec![0; 4096];
+    /// The system refuses a thread.
+    pub fn start(&self, gateway: Arc<Gateway>) -> io::Result<Watching> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (watch, stopped) = (self.clone(), stop.clone());
+        let thread = mgw::sys::spawn_thread("mgw-events", move || {
+            let mut buf = vec![0; 4096];
+            while !stopped.load(Ordering::Relaxed) {
+                // Also ends when nothing comes, so that the thread sees that it shall stop.
+                let _ = poll(&mut [PollFd::new(gateway.event_fd(), PollFlags::POLLIN)], PollTimeout::from(POLL_MS));
+                watch.drain(&gateway, &mut buf);
+            }
+        })?;
+        Ok(Watching { stop, thread: Some(thread) })
+    }
+
+    fn drain(&self, gateway: &Gateway, buf: &mut Vec<u8>) {
         loop {
-            let mut ready = fd.readable().await?;
-            ready.clear_ready();
-            loop {
-                match gateway.next_event(&mut buf) {
-                    Ok(length) => self.take(&buf[..length]),
-                    Err(NextEvent::TooShort(needed)) => buf.resize(needed, 0),
-                    Err(NextEvent::Empty) => break,
-                }
+            match gateway.next_event(buf) {
+                Ok(length) => self.take(&buf[..length]),
+                Err(NextEvent::TooShort(needed)) => buf.resize(needed, 0),
+                Err(NextEvent::Empty) => return,
             }
         }
     }

@@ -1,0 +1,106 @@
+//! Legs over RTP: formats, networks, first packets.
+
+use std::time::Duration;
+
+use mgw::telephony::codec::Codec;
+
+use crate::ports;
+use crate::support::leg::{Talk, hear};
+use crate::support::phone::{Heard, Idle, Network};
+use crate::support::shim::{Shim, config};
+use crate::support::{Cloud, wait_for};
+
+struct Row {
+    name: &'static str,
+    format: &'static str,
+    send: &'static str,
+    payload_type: u8,
+    network: Network,
+}
+
+fn row(name: &'static str, format: &'static str, send: &'static str, payload_type: u8) -> Row {
+    Row { name, format, send, payload_type, network: Network::default() }
+}
+
+fn talk(language: &'static str, first_word: u16) -> Talk {
+    Talk {
+        language,
+        first_word,
+        sentences: 4,
+        words_per_sentence: 5,
+        gap: Duration::from_millis(900),
+        lead: Duration::from_millis(1500),
+    }
+}
+
+/// A call of two phones; returns what each heard.
+fn call(row: &Row) -> [Heard; 2] {
+    let cloud = Cloud::start("");
+    let extensions = ["7777", "8888"].map(|name| {
+        format!("[shim.extension.{name}]\nformat = \"{}\"\nsend = \"{}\"\n", row.format, row.send)
+    });
+    let shim = Shim::start(config(&cloud, ports(), &extensions.concat()));
+    let codec = Codec::from_format(row.format).expect("format");
+    let talks = [("7777", talk("en", 0)), ("8888", talk("es", 2000))];
+    let phones = talks.each_ref().map(|(extension, talk)| {
+        let idle = Idle::new();
+        let (_, address) = shim.open_leg(extension, idle.address(), None);
+        idle.call(address, codec, talk.samples(codec.hz()), row.network)
+    });
+    wait_for("all to be said", Duration::from_secs(60), || phones.iter().all(|p| p.has_said_all()));
+    // The same sentences come back in the other language; then nothing more does.
+    let wanted = talks[0].1.numbers().len();
+    let complete = |phone: &crate::support::phone::Phone| {
+        let (samples, rate) = phone.heard();
+        hear(&samples, rate).words.len() >= wanted
+    };
+    let end = std::time::Instant::now() + Duration::from_secs(40);
+    while std::time::Instant::now() < end && !phones.iter().all(complete) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(cloud.stats()["violations"], serde_json::json!([]), "{}", row.name);
+    phones.map(|p| p.finish())
+}
+
+#[test]
+fn every_word_is_heard_over_every_format_and_a_bad_network() {
+    let net = |network: Network| Network { seed: 7, ..network };
+    let rows = [
+        row("slin16 and G.722 back", "slin16", "g722", 9),
+        row("slin16 both ways", "slin16", "slin16", 118),
+        row("slin", "slin", "slin", 10),
+        row("ulaw", "ulaw", "ulaw", 0),
+        row("alaw", "alaw", "alaw", 8),
+        Row {
+            network: net(Network { duplicates: 0.1, late: 0.05, ..Network::default() }),
+            ..row("duplicates, reordering", "slin16", "slin16", 118)
+        },
+        Row {
+            network: net(Network { jitter: Duration::from_millis(50), ..Network::default() }),
+            ..row("50 ms of jitter", "ulaw", "ulaw", 0)
+        },
+    ];
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let running: Vec<_> = rows
+            .iter()
+            .filter(|r| std::env::var("MGW_TEST_ROW").map_or(true, |wanted| r.name.contains(&wanted)))
+            .map(|row| {
+                (row.name, scope.spawn(move || {
+                    let [a, b] = call(row);
+                    for (ear, heard, language, first) in [("a", a, "en", 2000), ("b", b, "es", 0)] {
+                        let report = hear(&heard.samples, heard.rate);
+                        let wanted: Vec<_> = (first..first + 20).map(|n| (language, n)).collect();
+                        assert_eq!(report.words, wanted, "{}, ear {ear}: every word once, in order", row.name);
+                        assert_eq!(report.damaged, 0, "{}, ear {ear}: damaged words", row.name);
+                        assert_eq!(heard.payload_types, [row.payload_type], "{}", row.name);
+                        assert_eq!(heard.uneven, 0, "{}, ear {ear}: sequence or timestamp not even", row.name);
+                        assert_eq!(heard.markers, 1, "{}: the first packet only", row.name);
+                    }
+                }))
+            })
+            .collect();
+        running.into_iter().filter_map(|(name, t)| t.join().err().map(|_| name.to_owned())).collect()
+    });
+    assert!(failures.is_empty(), "rows that failed: {failures:?}");
+}
