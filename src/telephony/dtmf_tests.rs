@@ -10,6 +10,9 @@ struct Sent(u64, u32, char, u16, bool);
 const END: bool = true;
 const GOES_ON: bool = false;
 
+/// What is sent, and the digits that come of it with their duration in ms.
+type Case<'a> = (&'a str, &'a [Sent], &'a [(char, u64)]);
+
 /// What a receiver reports of the packets, polled every 20 ms until a second after the last: digit and ms.
 fn receive(packets: &[Sent]) -> Vec<(char, u64)> {
     let mut receiver = Receiver::new(8000);
@@ -32,7 +35,7 @@ fn receive(packets: &[Sent]) -> Vec<(char, u64)> {
 #[test]
 fn digits_are_reported_once() {
     const HIGH: u32 = 0xFFFF_FF00;
-    let cases: &[(&str, &[Sent], &[(char, u64)])] = &[
+    let cases: &[Case<'_>] = &[
         ("nothing", &[], &[]),
         (
             "whole",

@@ -1,7 +1,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::rtp;
+use super::super::rtp::{self, Stream};
+use super::super::source::Source;
+use super::session::{round_trip, short};
 use super::*;
 
 /// A packet with a right length; `first` has the version, the padding bit and the count.
