@@ -63,6 +63,12 @@ fn digits_are_reported_once() {
             &[('7', 20), ('8', 80)],
         ),
         ("the same digit twice", &[Sent(0, 5, '7', 640, END), Sent(120, 965, '7', 640, END)], &[('7', 80), ('7', 80)]),
+        (
+            "the same digit again as far on as a segment",
+            &[Sent(0, 5, '7', 640, END), Sent(900, 65_540, '7', 160, END)],
+            &[('7', 80), ('7', 20)],
+        ),
+        ("out of order, ends lost", &[Sent(0, 5, '7', 320, GOES_ON), Sent(1, 5, '7', 160, GOES_ON)], &[('7', 40)]),
         ("an end before a begin", &[Sent(0, 5, '7', 640, END), Sent(10, 5, '7', 160, GOES_ON)], &[('7', 80)]),
         (
             "late packets of the digit before",

@@ -123,8 +123,8 @@ impl Session {
         let last = self.last_report.filter(|last| last.ssrc == heard.ssrc);
         Some(ReportBlock {
             ssrc: heard.ssrc,
-            // 255 stands for all lost, which 256ths of a byte cannot tell.
-            fraction_lost: (expected.saturating_sub(received) * 256).checked_div(expected).unwrap_or(0).min(255) as u8,
+            // Below 256, as at least the packet that raised the highest number was received.
+            fraction_lost: (expected.saturating_sub(received) * 256).checked_div(expected).unwrap_or(0) as u8,
             lost: lost.clamp(-0x80_0000, 0x7F_FFFF) as i32,
             highest_sequence: heard.highest_sequence,
             jitter: heard.jitter,
