@@ -57,7 +57,7 @@ for target in "${targets[@]}"; do
         fi
     else
         echo "$target: FAILED, see $log and $work/artifacts/$target/"
-        tail -40 "$log" >&2
+        grep -m1 -A1 'panicked at' "$log" >&2 || tail -40 "$log" >&2
         failed=1
     fi
 done

@@ -10,6 +10,9 @@ struct Sent(u64, u32, char, u16, bool);
 const END: bool = true;
 const GOES_ON: bool = false;
 
+/// What is sent, and the digits that come of it with their duration in ms.
+type Case<'a> = (&'a str, &'a [Sent], &'a [(char, u64)]);
+
 /// What a receiver reports of the packets, polled every 20 ms until a second after the last: digit and ms.
 fn receive(packets: &[Sent]) -> Vec<(char, u64)> {
     let mut receiver = Receiver::new(8000);
@@ -32,7 +35,7 @@ fn receive(packets: &[Sent]) -> Vec<(char, u64)> {
 #[test]
 fn digits_are_reported_once() {
     const HIGH: u32 = 0xFFFF_FF00;
-    let cases: &[(&str, &[Sent], &[(char, u64)])] = &[
+    let cases: &[Case<'_>] = &[
         ("nothing", &[], &[]),
         (
             "whole",
@@ -60,6 +63,12 @@ fn digits_are_reported_once() {
             &[('7', 20), ('8', 80)],
         ),
         ("the same digit twice", &[Sent(0, 5, '7', 640, END), Sent(120, 965, '7', 640, END)], &[('7', 80), ('7', 80)]),
+        (
+            "the same digit again as far on as a segment",
+            &[Sent(0, 5, '7', 640, END), Sent(900, 65_540, '7', 160, END)],
+            &[('7', 80), ('7', 20)],
+        ),
+        ("out of order, ends lost", &[Sent(0, 5, '7', 320, GOES_ON), Sent(1, 5, '7', 160, GOES_ON)], &[('7', 40)]),
         ("an end before a begin", &[Sent(0, 5, '7', 640, END), Sent(10, 5, '7', 160, GOES_ON)], &[('7', 80)]),
         (
             "late packets of the digit before",

@@ -10,6 +10,9 @@ fn packet(first: u8, rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A datagram and its payload.
+type Case<'a> = (&'a str, Vec<u8>, Result<&'a [u8], Malformed>);
+
 #[test]
 fn headers() {
     let long_extension = packet(0x90, &[0, 0, 0xFF, 0xFF, 1, 2, 3, 4]);
@@ -18,7 +21,7 @@ fn headers() {
         bytes[1] = second;
         bytes
     };
-    let cases: &[(&str, Vec<u8>, Result<&[u8], Malformed>)] = &[
+    let cases: &[Case<'_>] = &[
         ("plain", packet(0x80, &[1, 2]), Ok(&[1, 2])),
         ("no payload", packet(0x80, &[]), Ok(&[])),
         ("two contributors", packet(0x82, &[1, 1, 1, 1, 2, 2, 2, 2, 9]), Ok(&[9])),

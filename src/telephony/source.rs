@@ -313,7 +313,8 @@ impl Source {
             Some(last) => {
                 let change = (transit.wrapping_sub(last.transit) as i32).unsigned_abs();
                 if change < units(JITTER_LIMIT, clock_hz) {
-                    self.jitter = (self.jitter + change).saturating_sub((self.jitter + 8) >> 4);
+                    let sixteenth = self.jitter.saturating_add(8) >> 4;
+                    self.jitter = self.jitter.saturating_add(change).saturating_sub(sixteenth);
                 }
             }
             None => {}

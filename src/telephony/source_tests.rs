@@ -126,6 +126,43 @@ fn other_sources() {
             ],
         ),
         (
+            "proof is forgotten when it was used",
+            &[(1, 5, 0), (9, 70, 10), (9, 71, 20), (1, 6, 300), (1, 7, 320), (1, 8, 340), (9, 72, 600), (9, 73, 620)],
+            &[
+                accepted(cycle + 5),
+                Verdict::Hold,
+                restarted(3 * cycle + 71),
+                Verdict::Hold,
+                restarted(5 * cycle + 7),
+                accepted(5 * cycle + 8),
+                Verdict::Hold,
+                restarted(7 * cycle + 73),
+            ],
+        ),
+        (
+            "several others at a time",
+            &[
+                (1, 5, 0),
+                (1, 6, 20),
+                (6, 60, 300),
+                (7, 70, 301),
+                (8, 80, 302),
+                (9, 90, 303),
+                (10, 1, 304),
+                (7, 71, 305),
+            ],
+            &[
+                accepted(cycle + 5),
+                accepted(cycle + 6),
+                Verdict::Hold,
+                Verdict::Hold,
+                Verdict::Hold,
+                Verdict::Hold,
+                Verdict::Hold,
+                restarted(3 * cycle + 71),
+            ],
+        ),
+        (
             "duplicates do not keep a source alive",
             &[(1, 5, 0), (1, 6, 20), (1, 6, 200), (9, 70, 210), (9, 71, 230)],
             &[accepted(cycle + 5), accepted(cycle + 6), Verdict::Duplicate, OTHER, restarted(3 * cycle + 71)],
@@ -223,6 +260,30 @@ fn events_pauses_and_new_bases_are_no_jitter() {
         assert_eq!(send(118, 0xFFFF_0000_u32.wrapping_add(320 * n), 20 * u64::from(n)), 0, "new base, with a wrap");
     }
     assert_eq!(send(118, 0xFFFF_0000_u32.wrapping_add(320 * 40), 20 * 40 + 5000), 0, "a pause that stops the clock");
+}
+
+#[test]
+fn jitter_is_measured_within_one_base() {
+    let mut source = Source::new();
+    // Packets as (payload type, timestamp, time in ms), all of one source.
+    let mut sequence = 0;
+    let mut send = |packets: &[(u8, u32, u64)]| {
+        for &(payload_type, timestamp, ms) in packets {
+            let packet = Packet { payload_type, marker: false, sequence, timestamp, ssrc: 1, payload: &[] };
+            sequence += 1;
+            source.check(&packet, Duration::from_millis(ms), HZ);
+        }
+        source.stats().jitter
+    };
+    assert_eq!(send(&[(118, 0, 0), (118, 320, 20), (118, 320, 30), (118, 320, 35), (118, 640, 40)]), 0, "repeated");
+    assert_eq!(send(&[(0, 2000, 60), (0, 2320, 80), (118, 1600, 100), (118, 1920, 120)]), 0, "another payload type");
+    assert!(send(&[(118, 2240, 180)]) > 0, "40 ms late");
+    let other =
+        |sequence, timestamp| Packet { payload_type: 118, marker: false, sequence, timestamp, ssrc: 2, payload: &[] };
+    for (sequence, ms) in [(0, 400), (1, 420), (2, 440)] {
+        source.check(&other(sequence, 4000 + 320 * u32::from(sequence)), Duration::from_millis(ms), HZ);
+    }
+    assert_eq!((source.ssrc(), source.stats().jitter), (Some(2), 0), "another source begins at none");
 }
 
 #[test]

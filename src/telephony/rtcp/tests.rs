@@ -1,7 +1,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::rtp;
+use super::super::rtp::{self, Stream};
+use super::super::source::Source;
+use super::session::{round_trip, short};
 use super::*;
 
 /// A packet with a right length; `first` has the version, the padding bit and the count.
@@ -164,6 +166,8 @@ fn report_blocks_count_since_the_last() {
     assert_eq!(next(&source), (5, 255, 12 + 2372, 2500), "all but one");
     hear(&mut source, 9, [3000, 3001]);
     assert_eq!(next(&source), (9, 0, 0, 3001), "another source begins at zero");
+    hear(&mut source, 9, [3005, 20_000, 20_001, 20_003]);
+    assert_eq!(next(&source), (9, 85, 1, 20_003), "so does the same one behind a jump: one of three lost");
 }
 
 #[test]
@@ -230,6 +234,27 @@ fn reports_about_others_are_left_out() {
         session.block(&source, Duration::from_secs(1)).map(|block| (block.last_report, block.since_last_report)),
         Some((0, 0))
     );
+}
+
+#[test]
+fn sender_reports_belong_to_their_source() {
+    let mut session = Session::new("a");
+    let (stream, mut source) = (Stream::new(5, 0, 0), Source::new());
+    hear(&mut source, 9, [0, 1]);
+    for (ssrc, seconds) in [(9, 7), (8, 70)] {
+        let mut out = Vec::new();
+        let info = SenderInfo { ntp: Ntp(seconds << 32), timestamp: 0, packets: 0, octets: 0 };
+        write_report(&mut out, ssrc, Some(&info), &[]);
+        let received = session.receive(&out, &stream, &source, Ntp(0), Duration::from_secs(1));
+        assert_eq!(received, Ok(Received::default()));
+    }
+    let mut last = |source: &Source| {
+        let block = session.block(source, Duration::from_secs(3)).expect("there is a source");
+        (block.ssrc, block.last_report, block.since_last_report)
+    };
+    assert_eq!(last(&source), (9, 7 << 16, 2 << 16), "not the report of a source that is not heard");
+    hear(&mut source, 8, [50, 51]);
+    assert_eq!(last(&source), (8, 0, 0), "not that of the source before");
 }
 
 fn any_block() -> impl Strategy<Value = ReportBlock> {
