@@ -126,7 +126,7 @@ struct Band {
     poles: [i32; 2],
     /// Coefficients of the zeros (B).
     zero_taps: [i32; 6],
-    /// Last six quantized differences, doubled and limited, newest first (DLT).
+    /// Last six quantized differences, doubled, newest first (DLT).
     differences: [i32; 6],
 }
 
@@ -160,14 +160,9 @@ impl Band {
     fn code_low(&self, sample: i32) -> u8 {
         let error = sat16(sample - self.predicted);
         let magnitude = if error < 0 { !error } else { error };
-        // Number of levels at or below the magnitude, by halving; the levels rise with any scale.
-        let mut below = 0;
-        for step in [16, 8, 4, 2, 1] {
-            let at = below + step;
-            if at <= LOW_LEVELS.len() && magnitude >= scaled(LOW_LEVELS[at - 1], self.scale) {
-                below = at;
-            }
-        }
+        // Number of scaled levels at or below the magnitude; comparing with all of them has no branch to mispredict.
+        let limit = (magnitude + 1) << 12;
+        let below = LOW_LEVELS.iter().filter(|&&level| level * self.scale < limit).count() as i32;
         // ILP counts down from 61, ILN from 31 but for its two smallest (63, 62).
         let code = match (error < 0, below) {
             (false, _) => 61 - below,
@@ -244,11 +239,12 @@ impl Band {
             *tap = mul15(*tap, 32640) + ((step ^ sign) - sign);
         }
 
-        // DELAYA, FILTEZ: oldest first, as the standard saturates each partial sum.
+        // DELAYA, FILTEZ: oldest first, as the standard saturates each partial sum. The largest level at the largest
+        // scale is 10228, so neither the doubled difference nor a product leaves 16 bits.
         let [d1, d2, d3, d4, d5, _] = self.differences;
-        self.differences = [sat16(2 * difference), d1, d2, d3, d4, d5];
-        let products = self.zero_taps.iter().zip(&self.differences).map(|(&tap, &past)| mul15(tap, past));
-        self.zeros = products.rev().fold(0, |sum, product| sat16(sum + product));
+        self.differences = [2 * difference, d1, d2, d3, d4, d5];
+        let products = self.zero_taps.iter().zip(&self.differences).map(|(&tap, &past)| mul15(tap, past) as i16);
+        self.zeros = i32::from(products.rev().fold(0, i16::saturating_add));
 
         // FILTEP, PREDIC.
         let from_poles = sat16(mul15(first, newest) + mul15(second, last));
@@ -299,17 +295,22 @@ impl Encoder {
         let whole = &samples[..samples.len() & !1];
         for part in whole.chunks(2 * BLOCK) {
             self.line[ANALYSIS_PAST..ANALYSIS_PAST + part.len()].copy_from_slice(part);
-            let (low, high) = (&mut self.low, &mut self.high);
-            let windows = self.line[..ANALYSIS_PAST + part.len()].windows(24).step_by(2);
-            out.extend(windows.map(|window| {
+            let used = ANALYSIS_PAST + part.len();
+            // The filter first, for the whole pass: it has no feedback, so its loop stays apart from the one that has.
+            let mut bands = [[0; 2]; BLOCK];
+            for (band, window) in bands.iter_mut().zip(self.line[..used].windows(24).step_by(2)) {
                 let window: &[i16; 24] = window.try_into().unwrap_or(&[0; 24]);
-                let code_low = low.code_low(sat15(dot(&ANALYSIS_LOW, window) >> 14));
+                *band = [dot(&ANALYSIS_LOW, window), dot(&ANALYSIS_HIGH, window)].map(|sum| sat15(sum >> 14));
+            }
+            let (low, high) = (&mut self.low, &mut self.high);
+            out.extend(bands[..part.len() / 2].iter().map(|&[low_sample, high_sample]| {
+                let code_low = low.code_low(low_sample);
                 low.take_low(code_low);
-                let code_high = high.code_high(sat15(dot(&ANALYSIS_HIGH, window) >> 14));
+                let code_high = high.code_high(high_sample);
                 high.take_high(code_high);
                 (code_high << 6) | code_low
             }));
-            self.line.copy_within(part.len()..part.len() + ANALYSIS_PAST, 0);
+            self.line.copy_within(part.len()..used, 0);
         }
     }
 }
