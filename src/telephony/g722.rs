@@ -5,7 +5,7 @@
 //! * **Delay**: the two QMFs of encoder and decoder together delay by 22 samples (1.375 ms); there is no look-ahead.
 //! * **Level**: samples are full-scale 16 bit. The analysis filter halves them into the 15-bit sub-bands of the
 //!   standard and the synthesis filter doubles them again: unity gain, and what exceeds the range is limited at every
-//!   step, never wrapped.
+//!   step, never wrapped. Silence comes back as idle noise of up to 4 units (-78 dBFS), as the standard has it.
 //! * **Bits**: two of the higher sub-band (4 to 8 kHz) in bits 7 and 6, six of the lower one in bits 5 to 0.
 //!
 //! Names of blocks in the comments (`QUANTL`, `UPPOL2` ...) are those of the standard's clause 6.2. All arithmetic is
@@ -101,9 +101,10 @@ fn scaled(level: i32, scale: i32) -> i32 {
     (level * scale) >> 12
 }
 
-/// Sum of products; cannot overflow 32 bits with the taps above (their magnitudes add up to 12964).
+/// Sum of products of as many samples as taps; cannot overflow 32 bits with the taps above, whose magnitudes add up to
+/// 12964.
 #[inline(always)]
-fn dot<const N: usize>(taps: &[i16; N], samples: &[i16; N]) -> i32 {
+fn dot<const N: usize>(taps: &[i16; N], samples: &[i16]) -> i32 {
     taps.iter().zip(samples).map(|(&tap, &sample)| i32::from(tap) * i32::from(sample)).sum()
 }
 
@@ -289,7 +290,7 @@ impl Encoder {
     /// Encodes `samples` (16 kHz, full-scale 16 bit, an even number of them; the last of an odd number is left out) and
     /// appends one byte for each two samples to `out`.
     ///
-    /// How the stream is cut into calls makes no difference to the bytes. Allocates only if `out` has no room.
+    /// How the stream is cut into even pieces makes no difference to the bytes. Allocates only if `out` has no room.
     pub fn encode(&mut self, samples: &[i16], out: &mut Vec<u8>) {
         out.reserve(samples.len() / 2);
         let whole = &samples[..samples.len() & !1];
@@ -299,7 +300,6 @@ impl Encoder {
             // The filter first, for the whole pass: it has no feedback, so its loop stays apart from the one that has.
             let mut bands = [[0; 2]; BLOCK];
             for (band, window) in bands.iter_mut().zip(self.line[..used].windows(24).step_by(2)) {
-                let window: &[i16; 24] = window.try_into().unwrap_or(&[0; 24]);
                 *band = [dot(&ANALYSIS_LOW, window), dot(&ANALYSIS_HIGH, window)].map(|sum| sat15(sum >> 14));
             }
             let (low, high) = (&mut self.low, &mut self.high);
@@ -359,8 +359,6 @@ impl Decoder {
             }
             let used = SYNTHESIS_PAST + part.len();
             for (sums, differences) in self.sums[..used].windows(12).zip(self.differences[..used].windows(12)) {
-                let sums: &[i16; 12] = sums.try_into().unwrap_or(&[0; 12]);
-                let differences: &[i16; 12] = differences.try_into().unwrap_or(&[0; 12]);
                 out.push(sat16(dot(&QMF_ODD, differences) >> 11) as i16);
                 out.push(sat16(dot(&QMF, sums) >> 11) as i16);
             }

@@ -41,6 +41,11 @@ fn noise(count: usize) -> Vec<i16> {
     (0..count).map(|_| (xorshift(&mut state) >> 16) as i16).collect()
 }
 
+/// Full-scale square wave of `half` samples up and as many down.
+fn square(half: usize, count: usize) -> Vec<i16> {
+    (0..count).map(|i| if (i / half).is_multiple_of(2) { i16::MAX } else { i16::MIN }).collect()
+}
+
 fn tone(hz: f64, amplitude: f64, count: usize) -> Vec<i16> {
     (0..count).map(|i| (amplitude * (TAU * hz * i as f64 / 16_000.0).sin()).round() as i16).collect()
 }
@@ -180,6 +185,32 @@ fn standard_artificial_sequence_gives_the_standard_samples() {
     assert_eq!(crc32(&high), 0x3731_AD7F, "bt3h3.rc0");
 }
 
+/// The standard's filter written out (clause 5.2.1), with its limits, against full-scale input that overshoots them.
+#[test]
+fn sub_bands_are_limited_to_fifteen_bits() {
+    const H: [i32; 12] = [3, -11, -11, 53, 12, -156, 32, 362, -210, -805, 951, 3876];
+    let input = square(8, 4_000);
+    let (mut low, mut high, mut limited) = (Band::low(), Band::high(), 0);
+    let mut code = |newest: usize| {
+        let (mut even, mut odd) = (0, 0);
+        for i in 0..24 {
+            let sample = newest.checked_sub(i).map_or(0, |at| i32::from(input[at]));
+            *(if i % 2 == 0 { &mut even } else { &mut odd }) += H[i.min(23 - i)] * sample;
+        }
+        let [sum, difference] = [even + odd, even - odd].map(|sum| {
+            limited += i32::from(!(-16_384..16_384).contains(&(sum >> 14)));
+            (sum >> 14).clamp(-16_384, 16_383)
+        });
+        let (code_low, code_high) = (low.code_low(sum), high.code_high(difference));
+        low.take_low(code_low);
+        high.take_high(code_high);
+        (code_high << 6) | code_low
+    };
+    let expected: Vec<u8> = (1..input.len()).step_by(2).map(&mut code).collect();
+    assert!(limited > 100, "{limited} samples over the limits");
+    assert_eq!(encode(&input), expected);
+}
+
 /// The hashes are of what FFmpeg 5.1 gives for the same samples (codec g722, `-f g722` and back with `-f s16le`).
 #[test]
 fn bytes_and_samples_are_those_of_ffmpeg() {
@@ -247,13 +278,12 @@ fn silence_stays_silent() {
 
 #[test]
 fn full_scale_is_limited_and_never_wraps() {
-    let square = |half: usize| (0..16_000).map(|i| if i / half % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
     // The second: how far the slopes of a coded edge may lie from the edge, in samples.
     let signals: [(Vec<i16>, usize); 6] = [
-        (square(1), 0),
-        (square(2), 0),
-        (square(8), 0),
-        (square(80), 2),
+        (square(1, 16_000), 0),
+        (square(2, 16_000), 0),
+        (square(8, 16_000), 0),
+        (square(80, 16_000), 2),
         (noise(16_000), 0),
         (vec![i16::MIN; 16_000], 0),
     ];
