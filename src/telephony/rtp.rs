@@ -178,6 +178,11 @@ impl Stream {
         self.timestamp = self.timestamp.wrapping_add(samples);
     }
 
+    /// Leaves a sequence number out, as if a packet had been lost that had nothing in it.
+    pub fn skip_number(&mut self) {
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+
     /// The source's number.
     pub fn ssrc(&self) -> u32 {
         self.ssrc

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::attend::{attend, part};
 use crate::calls::Transport;
-use crate::media::{MediaError, Who};
+use crate::media::{MediaError, Peer, Who};
 use crate::shim::Shim;
 
 /// What `POST /legs` takes.
@@ -42,7 +42,7 @@ pub fn open(shim: &Arc<Shim>, ask: Ask) -> Result<(String, SocketAddr), (bool, S
     let mut member = shim.rooms.join(&extension.profile, ask.room.as_deref());
     let id = format!("rtp-{}", uuid::Uuid::new_v4());
     let who = Who { id: id.clone(), extension: extension.clone(), room: member.room().to_owned() };
-    let mut leg = shim.media.rtp_leg(permit, port, ask.peer, who.clone()).map_err(refuse)?;
+    let mut leg = shim.media.rtp_leg(permit, port, ask.peer, Peer::Any, who.clone()).map_err(refuse)?;
     let row = shim.calls.add(who, Transport::Rtp, leg.control().clone());
     let shim = shim.clone();
     let tasks = shim.tasks.clone();

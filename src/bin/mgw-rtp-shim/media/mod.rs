@@ -32,9 +32,9 @@ use tokio::sync::mpsc;
 use crate::settings::{Extension, Settings};
 use clock::{Clock, Tick};
 use figures::Figures;
-use ports::Ports;
-pub use outgoing::Send;
-pub use ports::Reserved;
+pub use outgoing::{Outgoing, Send};
+pub use rtp_leg::Peer;
+pub use ports::{Guard, Ports, Reserved};
 use voice::{Ends, Voice};
 use watch::{Watch, Watching};
 
@@ -153,7 +153,14 @@ impl Media {
     ///
     /// # Errors
     /// The library refuses the session, or there is no way to the peer.
-    pub fn rtp_leg(&self, permit: Permit, port: Reserved, peer: SocketAddr, who: Who) -> Result<Leg, MediaError> {
+    pub fn rtp_leg(
+        &self,
+        permit: Permit,
+        port: Reserved,
+        peer: SocketAddr,
+        kind: Peer,
+        who: Who,
+    ) -> Result<Leg, MediaError> {
         let codec = who.extension.codec;
         let figures = Figures {
             format: codec.format(),
@@ -165,7 +172,7 @@ impl Media {
         let (jitter_ms, send) = (self.jitter_ms, who.extension.send);
         let rates = [codec.hz(), send.hz()];
         self.leg(permit, &who, rates, figures, |voice| {
-            Box::new(rtp_leg::RtpLeg::new(voice, port, codec, send, jitter_ms))
+            Box::new(rtp_leg::RtpLeg::new(voice, port, kind, codec, send, jitter_ms))
         })
     }
 

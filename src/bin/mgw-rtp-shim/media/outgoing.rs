@@ -32,6 +32,14 @@ impl Send {
         }
     }
 
+    /// Asterisk's name of the format.
+    pub fn name(self) -> &'static str {
+        match self {
+            Send::Plain(codec) => codec.format(),
+            Send::G722 => "g722",
+        }
+    }
+
     /// What Asterisk understands from a leg of this format.
     pub fn answer_to(codec: Codec) -> Send {
         if codec == Codec::L16Wide { Send::G722 } else { Send::Plain(codec) }

@@ -1,3 +1,0 @@
-pub fn run(_settings: crate::settings::Settings) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
-}
