@@ -43,7 +43,8 @@ const CLASSIC_UUIDS: [(&str, &str); 2] =
 pub fn check(shim: Shim, library: Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<String>> {
     let mut wrong = Vec::new();
     let ari = shim.ari.enabled.then(|| ari(&shim.ari, env, &mut wrong)).flatten();
-    let http = Http { listen: shim.http.listen, token: secret(&shim.http.token, TOKEN_ENV, env, "http.token", &mut wrong) };
+    let http =
+        Http { listen: shim.http.listen, token: secret(&shim.http.token, TOKEN_ENV, env, "http.token", &mut wrong) };
     let mut uuids = shim.audiosocket.uuids.clone();
     let mut table = shim.extension.clone();
     if table.is_empty() {
@@ -161,9 +162,8 @@ fn extension(name: &str, ask: &file::Extension, shim: &Shim, library: &Config) -
         return Err(format!("shim.extension.{name}: there is no [profile.{profile}]"));
     }
     let format = ask.format.as_ref().unwrap_or(&shim.rtp.format);
-    let codec = Codec::from_format(format).ok_or_else(|| {
-        format!("shim.extension.{name}: format \"{format}\" is not one of slin16, slin, ulaw, alaw")
-    })?;
+    let codec = Codec::from_format(format)
+        .ok_or_else(|| format!("shim.extension.{name}: format \"{format}\" is not one of slin16, slin, ulaw, alaw"))?;
     if let Some(port) = ask.port
         && (port % 2 != 0 || port < 1024)
     {
@@ -195,14 +195,18 @@ fn extension(name: &str, ask: &file::Extension, shim: &Shim, library: &Config) -
 fn ranges(shim: &Shim, wrong: &mut Vec<String>) {
     let [first, last] = shim.rtp.ports;
     if first < 1024 || last <= first {
-        wrong.push(format!("shim.rtp.ports = [{first}, {last}] must be two ports from 1024 up, the first below the last"));
+        wrong.push(format!(
+            "shim.rtp.ports = [{first}, {last}] must be two ports from 1024 up, the first below the last"
+        ));
     }
     if Codec::from_format(&shim.rtp.format).is_none() {
         wrong.push(format!("shim.rtp.format = \"{}\" is not one of slin16, slin, ulaw, alaw", shim.rtp.format));
     }
     let [least, most] = shim.rtp.jitter_ms;
     if least < 10 || most > 2000 || most < least + 40 {
-        wrong.push("shim.rtp.jitter_ms must be two numbers from 10 to 2000, the second at least 40 above the first".into());
+        wrong.push(
+            "shim.rtp.jitter_ms must be two numbers from 10 to 2000, the second at least 40 above the first".into(),
+        );
     }
     if shim.max_legs == 0 || shim.max_legs > 16_384 {
         wrong.push("shim.max_legs must be from 1 to 16384".into());
