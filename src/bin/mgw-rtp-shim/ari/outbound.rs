@@ -159,3 +159,124 @@ async fn originate(control: &Control, id: &str, plan: &Plan, room: &str, ring_fo
         format!("{extension} ({endpoint}) cannot be dialled: {error}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ari::mock::{Fault, Mock, eventually};
+    use crate::ari::{dispatch, event};
+
+    type Made = tokio::task::JoinHandle<Result<Vec<String>, String>>;
+
+    /// Two phones are dialled; gives the channels' ids in the order of the legs.
+    async fn start(mock: &Mock, control: &Arc<Control>) -> (Vec<String>, Made) {
+        let legs = [("7777".to_owned(), "PJSIP/1001".to_owned()), ("8888".to_owned(), "PJSIP/1002".to_owned())];
+        let (plans, control) = (check(&legs, None).expect("good legs"), Arc::clone(control));
+        let task = tokio::spawn(async move { call(&control, &plans, "~a1", Duration::from_secs(600)).await });
+        eventually("both ring", || mock.left().len() == 2).await;
+        (mock.left(), task)
+    }
+
+    fn tell(control: &Control, event: &Value) -> Option<super::super::Caller> {
+        dispatch(control, event::parse(&event.to_string()).expect("an event"))
+    }
+
+    #[tokio::test]
+    async fn both_answer() {
+        let mock = Mock::start().await;
+        let control = mock.control();
+        let (ids, made) = start(&mock, &control).await;
+        for id in &ids {
+            // Not what its arguments say: somebody else may have dialled a channel with such.
+            let start = json!({ "type": "StasisStart", "channel": { "id": id }, "args": ["7777", "~zz"] });
+            let caller = tell(&control, &start).expect("a caller");
+            assert_eq!((caller.room.as_deref(), caller.room_is_ours), (Some("~a1"), true));
+            control.hub.running(id);
+        }
+        assert_eq!(made.await.expect("no panic"), Ok(ids.clone()));
+        assert_eq!(mock.left(), ids, "nothing is hung up");
+        assert_eq!(control.hub.known().ids.len(), 0, "the calls look after themselves");
+        let stranger = json!({ "type": "StasisStart", "channel": { "id": "17.1" }, "args": ["7777", "~a1"] });
+        assert!(!tell(&control, &stranger).expect("a caller").room_is_ours);
+    }
+
+    #[tokio::test]
+    async fn if_one_fails_the_others_are_hung_up_and_the_reason_is_told() {
+        let destroyed = |code: i64, text: &str| json!({ "type": "ChannelDestroyed", "cause": code, "cause_txt": text });
+        let dial = |status: &str| json!({ "type": "Dial", "dialstatus": status });
+        for (answered, events, wanted) in [
+            (false, vec![destroyed(17, "User busy")], "8888 (PJSIP/1002) is busy"),
+            (false, vec![dial("BUSY"), destroyed(0, "Unknown")], "8888 (PJSIP/1002) is busy"),
+            (
+                true,
+                vec![dial("RINGING"), destroyed(19, "User alerting, no answer")],
+                "8888 (PJSIP/1002) did not answer",
+            ),
+            (true, vec![destroyed(0, "Unknown")], "8888 (PJSIP/1002) could not be reached"),
+            (
+                false,
+                vec![destroyed(21, "Call Rejected")],
+                "8888 (PJSIP/1002) was not answered: Call Rejected (cause 21)",
+            ),
+        ] {
+            let mock = Mock::start().await;
+            let control = mock.control();
+            let (ids, made) = start(&mock, &control).await;
+            if answered {
+                control.hub.running(&ids[0]);
+            }
+            for mut event in events {
+                event["channel"] = json!({ "id": ids[1] });
+                event["peer"] = json!({ "id": ids[1] });
+                tell(&control, &event);
+            }
+            mock.things().channels.remove(&ids[1]);
+            assert_eq!(made.await.expect("no panic"), Err(wanted.to_owned()));
+            eventually("the other is hung up", || mock.left().is_empty()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_leg_that_hangs_up_before_the_other_answers_ends_the_call() {
+        let mock = Mock::start().await;
+        let control = mock.control();
+        let (ids, made) = start(&mock, &control).await;
+        control.hub.running(&ids[0]);
+        tell(&control, &json!({ "type": "StasisEnd", "channel": { "id": ids[0] } }));
+        tell(&control, &json!({ "type": "ChannelDestroyed", "cause": 16, "channel": { "id": ids[0] } }));
+        assert_eq!(made.await.expect("no panic"), Err("7777 (PJSIP/1001) hung up".to_owned()));
+        eventually("the other is hung up", || mock.left().is_empty()).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_given_up_or_refused_leaves_nothing() {
+        let mock = Mock::start().await;
+        let control = mock.control();
+        let (_, made) = start(&mock, &control).await;
+        made.abort();
+        eventually("both are hung up", || mock.left().is_empty()).await;
+
+        // The first request is answered so, whichever leg it is for.
+        mock.fault("POST /channels", 1, Fault::Answer(500, r#"{"error":"Allocation failed"}"#));
+        let plans = check(&[("7777".into(), "PJSIP/1001".into()), ("8888".into(), "PJSIP/1002".into())], None);
+        let made = call(&control, &plans.expect("good legs"), "~a1", Duration::from_secs(600)).await;
+        let why = made.expect_err("refused");
+        assert!(why.contains("cannot be dialled") && why.ends_with("Allocation failed"), "{why}");
+        eventually("the other is hung up", || mock.left().is_empty()).await;
+    }
+
+    #[test]
+    fn what_cannot_be_dialled_is_refused() {
+        let leg = |endpoint: &str| [("7777".to_owned(), endpoint.to_owned())];
+        for endpoint in ["PJSIP/1001", "Local/7777@mgw/n", "PJSIP/trunk/sip:1@192.0.2.1:5060"] {
+            assert!(check(&leg(endpoint), None).is_ok(), "{endpoint}");
+        }
+        for endpoint in ["", "1001", "PJSIP/", "/1001", "PJ SIP/1", "PJSIP/1 2", "PJSIP/1\n", "P-J/1"] {
+            assert!(check(&leg(endpoint), None).is_err(), "{endpoint:?}");
+        }
+        assert!(check(&[], None).is_err());
+        assert!(check(&leg("PJSIP/1001"), Some("~a1")).is_err());
+    }
+}
