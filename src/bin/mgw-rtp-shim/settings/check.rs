@@ -287,6 +287,6 @@ mod tests {
         let settings = load("[shim.extension.7777.options]\ntts.voice = 'abc'\nplayout.max_s = 9").expect("options");
         let options = &settings.extensions["7777"].options;
         let session = settings.library.session("7777", options, &|_| Some("key".into())).expect("session");
-        assert_eq!(session.playout.max_s, 9);
+        assert_eq!(session.playout.max, Duration::from_secs(9));
     }
 }
