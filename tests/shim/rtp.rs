@@ -36,9 +36,8 @@ fn talk(language: &'static str, first_word: u16) -> Talk {
 /// A call of two phones; returns what each heard.
 fn call(row: &Row) -> [Heard; 2] {
     let cloud = Cloud::start("");
-    let extensions = ["7777", "8888"].map(|name| {
-        format!("[shim.extension.{name}]\nformat = \"{}\"\nsend = \"{}\"\n", row.format, row.send)
-    });
+    let extensions = ["7777", "8888"]
+        .map(|name| format!("[shim.extension.{name}]\nformat = \"{}\"\nsend = \"{}\"\n", row.format, row.send));
     let shim = Shim::start(config(&cloud, ports(), &extensions.concat()));
     let codec = Codec::from_format(row.format).expect("format");
     let talks = [("7777", talk("en", 0)), ("8888", talk("es", 2000))];
@@ -86,18 +85,21 @@ fn every_word_is_heard_over_every_format_and_a_bad_network() {
             .iter()
             .filter(|r| std::env::var("MGW_TEST_ROW").map_or(true, |wanted| r.name.contains(&wanted)))
             .map(|row| {
-                (row.name, scope.spawn(move || {
-                    let [a, b] = call(row);
-                    for (ear, heard, language, first) in [("a", a, "en", 2000), ("b", b, "es", 0)] {
-                        let report = hear(&heard.samples, heard.rate);
-                        let wanted: Vec<_> = (first..first + 20).map(|n| (language, n)).collect();
-                        assert_eq!(report.words, wanted, "{}, ear {ear}: every word once, in order", row.name);
-                        assert_eq!(report.damaged, 0, "{}, ear {ear}: damaged words", row.name);
-                        assert_eq!(heard.payload_types, [row.payload_type], "{}", row.name);
-                        assert_eq!(heard.uneven, 0, "{}, ear {ear}: sequence or timestamp not even", row.name);
-                        assert_eq!(heard.markers, 1, "{}: the first packet only", row.name);
-                    }
-                }))
+                (
+                    row.name,
+                    scope.spawn(move || {
+                        let [a, b] = call(row);
+                        for (ear, heard, language, first) in [("a", a, "en", 2000), ("b", b, "es", 0)] {
+                            let report = hear(&heard.samples, heard.rate);
+                            let wanted: Vec<_> = (first..first + 20).map(|n| (language, n)).collect();
+                            assert_eq!(report.words, wanted, "{}, ear {ear}: every word once, in order", row.name);
+                            assert_eq!(report.damaged, 0, "{}, ear {ear}: damaged words", row.name);
+                            assert_eq!(heard.payload_types, [row.payload_type], "{}", row.name);
+                            assert_eq!(heard.uneven, 0, "{}, ear {ear}: sequence or timestamp not even", row.name);
+                            assert_eq!(heard.markers, 1, "{}: the first packet only", row.name);
+                        }
+                    }),
+                )
             })
             .collect();
         running.into_iter().filter_map(|(name, t)| t.join().err().map(|_| name.to_owned())).collect()

@@ -179,8 +179,8 @@ impl Ear {
         self.rate = rate;
         self.markers += usize::from(packet.marker);
         if let Some((sequence, timestamp)) = self.last {
-            let even = packet.sequence == sequence.wrapping_add(1)
-                && packet.timestamp == timestamp.wrapping_add(clock_step);
+            let even =
+                packet.sequence == sequence.wrapping_add(1) && packet.timestamp == timestamp.wrapping_add(clock_step);
             self.uneven += usize::from(!even);
         }
         self.last = Some((packet.sequence, packet.timestamp));

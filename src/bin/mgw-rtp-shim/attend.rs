@@ -6,8 +6,8 @@ use mgw::config::Language;
 use mgw::engine::LeaveMode;
 use tokio::time::sleep;
 
-use crate::calls::Row;
-use crate::media::{Leg, LegEvent};
+use crate::calls::{Row, Transport};
+use crate::media::{Leg, LegControl, LegEvent};
 use crate::rooms::{Company, Member};
 use crate::settings::{Extension, PartnerGone};
 use crate::shim::Shim;
@@ -62,7 +62,7 @@ pub async fn attend(shim: &Shim, leg: &mut Leg, member: &mut Member, row: &Row, 
                 }
                 event = leg.event() => match event {
                     LegEvent::Ended => return Over::LegEnded,
-                    LegEvent::Dtmf(digit) => dtmf(shim, leg, row, digit),
+                    LegEvent::Dtmf(pressed) => digit(shim, leg.control(), row, pressed),
                 },
                 () = row.hang_up().cancelled() => return Over::Asked,
                 () = shim.ending.cancelled() => return Over::Asked,
@@ -94,9 +94,21 @@ fn own_text(language: Language) -> Option<&'static str> {
     ANNOUNCEMENTS.iter().find(|(l, _)| l.eq_ignore_ascii_case(primary)).map(|(_, text)| *text)
 }
 
-fn dtmf(shim: &Shim, leg: &Leg, row: &Row, digit: char) {
-    leg.control().report_dtmf(digit);
-    if shim.settings.relay_dtmf {
-        shim.calls.others(row.id()).iter().for_each(|other| other.send_dtmf(digit));
+/// A digit that a phone sent: told to the library and, if that is set, to the phones of the others.
+pub fn digit(shim: &Shim, from: &LegControl, row: &Row, digit: char) {
+    from.report_dtmf(digit);
+    if !shim.settings.relay_dtmf {
+        return;
+    }
+    for (id, transport, phone) in shim.calls.others(row.id()) {
+        let sent = match transport {
+            Transport::Ari => shim.ari.press(&id, digit),
+            Transport::Rtp => phone.send_dtmf(digit),
+            // Asterisk takes only audio and hang-up from an AudioSocket server.
+            Transport::AudioSocket => false,
+        };
+        if !sent {
+            tracing::warn!(leg = %id, "a digit could not be sent to this phone");
+        }
     }
 }

@@ -220,7 +220,8 @@ async fn connection(shim: &Arc<Shim>, mut stream: TcpStream, mut place: Place) -
     let id = format!("as-{uuid}-{}", registry.accepted.fetch_add(1, Ordering::Relaxed) + 1);
     let who = Who { id, extension: extension.clone(), room: member.room().to_owned() };
     let stream = stream.into_std().map_err(|e| e.to_string())?;
-    let mut leg = shim.media.audiosocket_leg(permit, stream, &rest, who.clone()).map_err(|e: MediaError| e.to_string())?;
+    let mut leg =
+        shim.media.audiosocket_leg(permit, stream, &rest, who.clone()).map_err(|e: MediaError| e.to_string())?;
     let row = shim.calls.add(who, Transport::AudioSocket, leg.control().clone());
     tracing::info!(id = row.id(), room = member.room(), extension = name, "AudioSocket call");
     let over: Over = attend(shim, &mut leg, &mut member, &row, &extension).await;

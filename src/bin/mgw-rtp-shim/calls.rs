@@ -71,10 +71,13 @@ impl Calls {
     }
 
     /// The other legs of a leg's room.
-    pub fn others(&self, id: &str) -> Vec<LegControl> {
+    pub fn others(&self, id: &str) -> Vec<(String, Transport, LegControl)> {
         let all = self.lock();
         let Some(room) = all.get(id).map(|e| e.who.room.clone()) else { return Vec::new() };
-        all.iter().filter(|(other, e)| *other != id && e.who.room == room).map(|(_, e)| e.control.clone()).collect()
+        all.iter()
+            .filter(|(other, e)| *other != id && e.who.room == room)
+            .map(|(other, e)| (other.clone(), e.transport, e.control.clone()))
+            .collect()
     }
 
     /// Asks whoever looks after a leg to hang up; false if there is no such leg.

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
+use crate::ari::outbound;
 use crate::audiosocket;
 use crate::rooms;
+use crate::settings;
 use crate::shim::Shim;
 use crate::static_leg;
-use crate::{ari, settings};
 
 /// Longest body taken, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -60,7 +61,7 @@ async fn health() -> Json<Value> {
 async fn ready(State(shim): State<Arc<Shim>>) -> Response {
     let reasons = shim.not_ready();
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "ready": reasons.is_empty(), "reasons": reasons, "ari": shim.ari.snapshot() });
+    let body = json!({ "ready": reasons.is_empty(), "reasons": reasons, "ari": shim.ari.view() });
     (code, Json(body)).into_response()
 }
 
@@ -84,12 +85,16 @@ fn check_token(shim: &Shim, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = format!("nothing can be changed here: set shim.http.token or {} first", settings::TOKEN_ENV);
         return Err(Refusal(StatusCode::FORBIDDEN, text));
     };
-    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let given =
+        headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
     let same = given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token.expose().as_bytes())));
     if same {
         return Ok(());
     }
-    Err(Refusal(StatusCode::UNAUTHORIZED, "send the header \"Authorization: Bearer TOKEN\" with shim.http.token".into()))
+    Err(Refusal(
+        StatusCode::UNAUTHORIZED,
+        "send the header \"Authorization: Bearer TOKEN\" with shim.http.token".into(),
+    ))
 }
 
 /// Axum's own refusal of a body, as ours.
@@ -127,9 +132,8 @@ async fn dial(
     let ask = body(ask)?;
     check_room(ask.room.as_deref())?;
     let legs: Vec<(String, String)> = ask.legs.into_iter().map(|l| (l.extension, l.endpoint)).collect();
-    let channels = ari::dial(&shim, &legs, ask.room.as_deref())
-        .await
-        .map_err(|why| Refusal(StatusCode::BAD_GATEWAY, why))?;
+    let channels =
+        outbound::dial(&shim, &legs, ask.room.as_deref()).await.map_err(|why| Refusal(StatusCode::BAD_GATEWAY, why))?;
     Ok(Json(json!({ "channels": channels })))
 }
 
@@ -149,10 +153,9 @@ async fn open_leg(
     check_token(&shim, &headers)?;
     let ask = body(ask)?;
     check_room(ask.room.as_deref())?;
-    let (id, address) =
-        static_leg::open(&shim, ask).map_err(|(busy, why)| {
-            Refusal(if busy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST }, why)
-        })?;
+    let (id, address) = static_leg::open(&shim, ask).map_err(|(busy, why)| {
+        Refusal(if busy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST }, why)
+    })?;
     Ok(Json(json!({ "id": id, "address": address.to_string() })))
 }
 
@@ -164,9 +167,6 @@ async fn register(
     check_token(&shim, &headers)?;
     let ask = body(ask)?;
     check_room(ask.room.as_deref())?;
-    let uuid = shim
-        .audiosocket
-        .register(&shim.settings, ask)
-        .map_err(|why| Refusal(StatusCode::BAD_REQUEST, why))?;
+    let uuid = shim.audiosocket.register(&shim.settings, ask).map_err(|why| Refusal(StatusCode::BAD_REQUEST, why))?;
     Ok(Json(json!({ "uuid": uuid.to_string() })))
 }

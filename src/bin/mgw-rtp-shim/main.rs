@@ -34,7 +34,11 @@ use clap::{Args, Parser, Subcommand};
 use settings::Settings;
 
 #[derive(Parser, Debug)]
-#[command(version, about = "Connects mgw to Asterisk: ARI and RTP, AudioSocket", args_conflicts_with_subcommands = true)]
+#[command(
+    version,
+    about = "Connects mgw to Asterisk: ARI and RTP, AudioSocket",
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

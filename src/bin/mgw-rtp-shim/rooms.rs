@@ -43,7 +43,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Room {
-    members: BTreeMap<u64, watch::Sender<Company>>,
+    /// Each with its profile.
+    members: BTreeMap<u64, (String, watch::Sender<Company>)>,
     /// Made here for two; a room that callers name is open to any number and stays open.
     pair: bool,
 }
@@ -91,9 +92,14 @@ impl Rooms {
         let (tell, company) = watch::channel(Company::Alone);
         let entry = inner.rooms.entry(room.clone()).or_default();
         entry.pair = room.starts_with(PAIR_MARK);
-        entry.members.insert(number, tell);
+        entry.members.insert(number, (profile.to_owned(), tell));
         inner.tell(&room);
         Member { rooms: self.clone(), room, profile: profile.to_owned(), number, company }
+    }
+
+    /// A room for a call that is made from here: nobody else comes into it.
+    pub fn own(&self) -> String {
+        self.lock().new_name()
     }
 
     /// Names of the rooms and how many are in each.
@@ -105,24 +111,44 @@ impl Rooms {
 
 impl Inner {
     fn find_partner(&mut self, profile: &str) -> String {
-        let meets = |other: &str| {
-            self.pairs.iter().any(|[a, b]| (a == profile && b == other) || (b == profile && a == other))
-        };
+        let meets =
+            |other: &str| self.pairs.iter().any(|[a, b]| (a == profile && b == other) || (b == profile && a == other));
         if let Some(at) = self.waiting.iter().position(|(other, _)| meets(other))
             && let Some((_, room)) = self.waiting.remove(at)
         {
             return room;
         }
-        let name = format!("{PAIR_MARK}{}{}", self.run, self.next_pair);
-        self.next_pair += 1;
+        let name = self.new_name();
         self.waiting.push_back((profile.to_owned(), name.clone()));
         name
+    }
+
+    fn new_name(&mut self) -> String {
+        let name = format!("{PAIR_MARK}{}{}", self.run, self.next_pair);
+        self.next_pair += 1;
+        name
+    }
+
+    /// Takes back a member whose call came to nothing: its partner is first in the queue again, not deserted.
+    fn withdraw(&mut self, name: &str, number: u64) {
+        let Some(room) = self.rooms.get_mut(name).filter(|r| r.pair && r.members.contains_key(&number)) else { return };
+        room.members.remove(&number);
+        if let Some((profile, _)) = room.members.values().next()
+            && room.members.len() == 1
+        {
+            self.waiting.push_front((profile.clone(), name.to_owned()));
+        }
+        if room.members.is_empty() {
+            self.rooms.remove(name);
+            self.waiting.retain(|(_, room)| room != name);
+        }
+        self.tell(name);
     }
 
     fn tell(&self, room: &str) {
         if let Some(room) = self.rooms.get(room) {
             let company = if room.members.len() > 1 { Company::Together } else { Company::Alone };
-            room.members.values().for_each(|member| {
+            room.members.values().for_each(|(_, member)| {
                 member.send_if_modified(|now| std::mem::replace(now, company) != company);
             });
         }
@@ -136,7 +162,7 @@ impl Inner {
             self.rooms.remove(name);
             self.waiting.retain(|(_, room)| room != name);
         } else if pair && self.partner_gone == PartnerGone::Hangup {
-            room.members.values().for_each(|member| {
+            room.members.values().for_each(|(_, member)| {
                 member.send_replace(Company::Deserted);
             });
         } else {
@@ -163,6 +189,11 @@ impl Member {
             return Company::Deserted;
         }
         self.company()
+    }
+
+    /// Leaves before anything was said: the partner waits again, as if this one had never come.
+    pub fn withdraw(self) {
+        self.rooms.lock().withdraw(&self.room, self.number);
     }
 
     /// Joins the queue again after its partner left, in the room where it is.
@@ -245,6 +276,21 @@ mod tests {
     }
 
     #[test]
+    fn whoever_could_not_be_connected_deserts_nobody() {
+        let rooms = rooms(PartnerGone::Hangup);
+        let (mut a, b) = (rooms.join("7777", None), rooms.join("7777", None));
+        let c = rooms.join("8888", None);
+        assert_eq!((a.company(), c.room()), (Company::Together, "~1"));
+        c.withdraw();
+        assert_eq!(a.company(), Company::Alone);
+        assert_eq!(rooms.join("8888", None).room(), "~1", "it is the first in the queue as before");
+        b.withdraw();
+        assert_eq!(rooms.list(), [("~1".to_owned(), 1)], "the second 8888 has left as well");
+        assert_eq!(rooms.join("8888", None).room(), "~3", "nobody waits any more");
+        assert_eq!(rooms.own(), "~4");
+    }
+
+    #[test]
     fn whoever_leaves_while_waiting_is_waited_for_no_more() {
         let rooms = rooms(PartnerGone::Hangup);
         drop(rooms.join("7777", None));
@@ -255,7 +301,9 @@ mod tests {
 
     #[test]
     fn names_of_rooms_are_plain() {
-        for (name, good) in [("room-42", true), ("a.b_C", true), ("", false), ("~1", false), ("a b", false), ("é", false)] {
+        for (name, good) in
+            [("room-42", true), ("a.b_C", true), ("", false), ("~1", false), ("a b", false), ("é", false)]
+        {
             assert_eq!(check_name(name).is_ok(), good, "{name}");
         }
         assert!(check_name(&"x".repeat(65)).is_err());

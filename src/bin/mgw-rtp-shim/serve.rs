@@ -31,7 +31,11 @@ fn start_log() {
     // Under systemd the journal has its own times.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false);
-    if journal { log.without_time().init() } else { log.init() }
+    if journal {
+        log.without_time().init()
+    } else {
+        log.init()
+    }
     let sink = |level: Level, target: &std::ffi::CStr, text: &std::ffi::CStr| {
         let (target, text) = (target.to_string_lossy(), text.to_string_lossy());
         match level {

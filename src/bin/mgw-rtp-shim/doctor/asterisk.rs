@@ -158,10 +158,8 @@ async fn end(
         .reserve(None)
         .map_err(|e| (e.to_string(), "choose another range in shim.rtp.ports".to_owned()))?;
     let channel = format!("{bridge}-{name}");
-    let peer = rest
-        .external_media(&channel, port.address, codec.format())
-        .await
-        .map_err(|e| (e.to_string(), fix_of(&e)))?;
+    let peer =
+        rest.external_media(&channel, port.address, codec.format()).await.map_err(|e| (e.to_string(), fix_of(&e)))?;
     channels.push(channel.clone());
     let connected = port.connect(peer).map_err(|e| {
         (format!("no way to {peer}, where Asterisk listens: {e}"), "shim.rtp.bind must reach Asterisk's address".into())
@@ -190,7 +188,9 @@ fn speak_and_hear(from: &UdpSocket, send: Send, to: &UdpSocket, codec: Codec) ->
         let kind = outgoing.payload_type();
         stream.write(&mut packet, kind, n == 0, step, |out| outgoing.encode(&voice, out));
         let _ = from.send(&packet);
-        std::thread::sleep((begin + Duration::from_millis(20) * (n as u32 + 1)).saturating_duration_since(Instant::now()));
+        std::thread::sleep(
+            (begin + Duration::from_millis(20) * (n as u32 + 1)).saturating_duration_since(Instant::now()),
+        );
         while let Ok(length) = to.recv(&mut buf) {
             if let Ok(packet) = Packet::parse(&buf[..length]) {
                 form.take(&packet);
@@ -222,7 +222,9 @@ fn judge_there(codec: Codec, heard: &Heard, strangers: u64, name: &str, report: 
         } else {
             (
                 "no packet came from Asterisk".into(),
-                format!("let UDP through from Asterisk to {name}'s port (firewall), and see asterisk -rx 'rtp set debug on'"),
+                format!(
+                    "let UDP through from Asterisk to {name}'s port (firewall), and see asterisk -rx 'rtp set debug on'"
+                ),
             )
         });
     }
@@ -238,7 +240,10 @@ fn judge_there(codec: Codec, heard: &Heard, strangers: u64, name: &str, report: 
     let got = (form.payload_bytes.unwrap_or(0), form.step.unwrap_or(0));
     if got != wanted {
         report.doubtful(
-            format!("{name}: packets of {} bytes and a timestamp step of {}, wanted {} and {}", got.0, got.1, wanted.0, wanted.1),
+            format!(
+                "{name}: packets of {} bytes and a timestamp step of {}, wanted {} and {}",
+                got.0, got.1, wanted.0, wanted.1
+            ),
             "packets of 20 ms are best; other lengths work",
         );
     }

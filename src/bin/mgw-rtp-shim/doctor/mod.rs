@@ -2,8 +2,8 @@
 
 mod asterisk;
 mod host;
-mod providers;
 mod probe;
+mod providers;
 
 use std::process::ExitCode;
 

@@ -77,7 +77,14 @@ mod tests {
         let mut form = Form::default();
         for n in 0..5u16 {
             let timestamp = u32::from(n) * 320;
-            form.take(&Packet { payload_type: 118, marker: false, sequence: n, timestamp, ssrc: 1, payload: &[0; 640] });
+            form.take(&Packet {
+                payload_type: 118,
+                marker: false,
+                sequence: n,
+                timestamp,
+                ssrc: 1,
+                payload: &[0; 640],
+            });
         }
         assert_eq!((form.payload_type, form.payload_bytes, form.step, form.odd), (Some(118), Some(640), Some(320), 0));
         form.take(&Packet { payload_type: 0, marker: false, sequence: 9, timestamp: 0, ssrc: 1, payload: &[0; 160] });

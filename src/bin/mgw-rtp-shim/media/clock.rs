@@ -113,11 +113,7 @@ fn monotonic() -> Duration {
 /// Sleeps until a time of the monotonic clock; returns at once if it has passed.
 pub fn sleep_until(time: Duration) {
     // A signal may end the sleep early; our threads block them all.
-    let _ = clock_nanosleep(
-        ClockId::CLOCK_MONOTONIC,
-        ClockNanosleepFlags::TIMER_ABSTIME,
-        &TimeSpec::from(time),
-    );
+    let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &TimeSpec::from(time));
 }
 
 impl Run {

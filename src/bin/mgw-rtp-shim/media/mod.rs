@@ -33,8 +33,8 @@ use crate::settings::{Extension, Settings};
 use clock::{Clock, Tick};
 use figures::Figures;
 pub use outgoing::{Outgoing, Send};
-pub use rtp_leg::Peer;
 pub use ports::{Guard, Ports, Reserved};
+pub use rtp_leg::Peer;
 use voice::{Ends, Voice};
 use watch::{Watch, Watching};
 
@@ -180,13 +180,7 @@ impl Media {
     ///
     /// # Errors
     /// The library refuses the session, or the system the socket.
-    pub fn audiosocket_leg(
-        &self,
-        permit: Permit,
-        stream: TcpStream,
-        rest: &[u8],
-        who: Who,
-    ) -> Result<Leg, MediaError> {
+    pub fn audiosocket_leg(&self, permit: Permit, stream: TcpStream, rest: &[u8], who: Who) -> Result<Leg, MediaError> {
         let failed = |e: std::io::Error| MediaError::Failed(format!("AudioSocket connection: {e}"));
         let figures = Figures {
             format: "audiosocket",
@@ -211,11 +205,12 @@ impl Media {
     ) -> Result<Leg, MediaError> {
         let failed = |e: &dyn std::fmt::Display| MediaError::Failed(e.to_string());
         let mut options: Config = who.extension.options.clone();
-        for (key, value) in [("id", who.id.as_str()), ("rate.in", &rates[0].to_string()), ("rate.out", &rates[1].to_string())] {
+        for (key, value) in
+            [("id", who.id.as_str()), ("rate.in", &rates[0].to_string()), ("rate.out", &rates[1].to_string())]
+        {
             options.set(key, value).map_err(|e| failed(&e))?;
         }
-        let session =
-            self.gateway.open_session(&who.extension.profile, &who.room, &options).map_err(|e| failed(&e))?;
+        let session = self.gateway.open_session(&who.extension.profile, &who.room, &options).map_err(|e| failed(&e))?;
         let published = Arc::new(Mutex::new(figures.clone()));
         let (tell, events) = mpsc::channel(EVENTS);
         let (digits, wanted) = bounded(DIGITS);
@@ -332,11 +327,9 @@ impl LegControl {
         let _ = session::dtmf(self.session, digit);
     }
 
-    /// Sends a DTMF digit to this phone.
-    pub fn send_dtmf(&self, digit: char) {
-        if self.digits.try_send(digit).is_err() {
-            tracing::warn!(session = self.session.0, "too many digits wait for this phone; one is dropped");
-        }
+    /// Sends a DTMF digit to this phone as RTP telephone-event; false if too many wait.
+    pub fn send_dtmf(&self, digit: char) -> bool {
+        self.digits.try_send(digit).is_ok()
     }
 
     /// Figures for `/calls`. Waits up to 200 ms for the library: not for the runtime's threads.

@@ -122,7 +122,13 @@ impl Ports {
             Some(socket) => Some(socket?),
             None => None,
         };
-        Ok(Reserved { address: rtp.local_addr()?.as_socket().unwrap_or(address), rtp, rtcp, guard, total: self.strangers.clone() })
+        Ok(Reserved {
+            address: rtp.local_addr()?.as_socket().unwrap_or(address),
+            rtp,
+            rtcp,
+            guard,
+            total: self.strangers.clone(),
+        })
     }
 
     fn bind_rtcp(&self, port: u16) -> io::Result<Socket> {

@@ -60,7 +60,9 @@ impl Udp {
         let mut parts = [IoSliceMut::new(&mut self.buffer[..])];
         let got = recvmsg::<()>(fd, &mut parts, Some(&mut self.control), MsgFlags::MSG_DONTWAIT).map(|message| {
             let stamp = message.cmsgs().ok().and_then(|mut all| {
-                all.find_map(|m| if let ControlMessageOwned::ScmTimestampns(t) = m { Some(Duration::from(t)) } else { None })
+                all.find_map(|m| {
+                    if let ControlMessageOwned::ScmTimestampns(t) = m { Some(Duration::from(t)) } else { None }
+                })
             });
             (message.bytes, stamp)
         });

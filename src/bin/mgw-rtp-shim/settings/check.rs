@@ -45,7 +45,8 @@ const CLASSIC_UUIDS: [(&str, &str); 2] =
 pub fn check(shim: Shim, library: Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Vec<String>> {
     let mut wrong = Vec::new();
     let ari = shim.ari.enabled.then(|| ari(&shim.ari, env, &mut wrong)).flatten();
-    let http = Http { listen: shim.http.listen, token: secret(&shim.http.token, TOKEN_ENV, env, "http.token", &mut wrong) };
+    let http =
+        Http { listen: shim.http.listen, token: secret(&shim.http.token, TOKEN_ENV, env, "http.token", &mut wrong) };
     let mut uuids = shim.audiosocket.uuids.clone();
     let mut table = shim.extension.clone();
     if table.is_empty() {
@@ -164,9 +165,8 @@ fn extension(name: &str, ask: &file::Extension, shim: &Shim, library: &Config) -
         return Err(format!("shim.extension.{name}: there is no [profile.{profile}]"));
     }
     let format = ask.format.as_ref().unwrap_or(&shim.rtp.format);
-    let codec = Codec::from_format(format).ok_or_else(|| {
-        format!("shim.extension.{name}: format \"{format}\" is not one of slin16, slin, ulaw, alaw")
-    })?;
+    let codec = Codec::from_format(format)
+        .ok_or_else(|| format!("shim.extension.{name}: format \"{format}\" is not one of slin16, slin, ulaw, alaw"))?;
     let send = match &ask.send {
         None => Send::answer_to(codec),
         Some(send) => Send::from_format(send).ok_or_else(|| {
@@ -205,14 +205,18 @@ fn extension(name: &str, ask: &file::Extension, shim: &Shim, library: &Config) -
 fn ranges(shim: &Shim, wrong: &mut Vec<String>) {
     let [first, last] = shim.rtp.ports;
     if first < 1024 || last <= first {
-        wrong.push(format!("shim.rtp.ports = [{first}, {last}] must be two ports from 1024 up, the first below the last"));
+        wrong.push(format!(
+            "shim.rtp.ports = [{first}, {last}] must be two ports from 1024 up, the first below the last"
+        ));
     }
     if Codec::from_format(&shim.rtp.format).is_none() {
         wrong.push(format!("shim.rtp.format = \"{}\" is not one of slin16, slin, ulaw, alaw", shim.rtp.format));
     }
     let [least, most] = shim.rtp.jitter_ms;
     if least < 10 || most > 2000 || most < least + 40 {
-        wrong.push("shim.rtp.jitter_ms must be two numbers from 10 to 2000, the second at least 40 above the first".into());
+        wrong.push(
+            "shim.rtp.jitter_ms must be two numbers from 10 to 2000, the second at least 40 above the first".into(),
+        );
     }
     if shim.max_legs == 0 || shim.max_legs > 16_384 {
         wrong.push("shim.max_legs must be from 1 to 16384".into());
@@ -293,6 +297,6 @@ mod tests {
         let settings = load("[shim.extension.7777.options]\ntts.voice = 'abc'\nplayout.max_s = 9").expect("options");
         let options = &settings.extensions["7777"].options;
         let session = settings.library.session("7777", options, &|_| Some("key".into())).expect("session");
-        assert_eq!(session.playout.max_s, 9);
+        assert_eq!(session.playout.max, Duration::from_secs(9));
     }
 }

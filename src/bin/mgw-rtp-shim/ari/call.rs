@@ -1,0 +1,255 @@
+//! One call: from a caller in our application to the removal of everything that was made for it.
+//!
+//! The caller is answered late, when all is ready: until then it hears that it rings, and a call that cannot be had is
+//! refused without ever being answered. Taking a call costs three round trips to Asterisk: bridge, external media and
+//! marks at the same time, then the answer, then both channels into the bridge.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use mgw::engine::LeaveMode;
+
+use super::hub::Gone;
+use super::rest::{Error, Reason};
+use super::sweep::{PROFILE, ROOM};
+use super::wiring::{Ask, Happening, Wiring};
+use super::{Caller, Control};
+use crate::attend::{Over, attend, digit, part};
+use crate::calls::{Row, Transport};
+use crate::media::{Leg, MediaError, Peer, Permit, Who};
+use crate::rooms::{self, Member};
+use crate::settings::Extension;
+use crate::shim::Shim;
+
+/// Why a caller is not served.
+struct Refusal {
+    reason: Reason,
+    text: String,
+}
+
+/// What a call needs before anything is asked of Asterisk.
+struct Place {
+    extension: Extension,
+    permit: Permit,
+    member: Member,
+}
+
+/// How a call ended.
+enum End {
+    Caller(Gone),
+    Over(Over),
+    /// Its sound broke and could not be made again.
+    Broken(String),
+}
+
+/// Serves a caller in a task of its own. Rooms are given here, in order of arrival.
+pub fn take(shim: &Arc<Shim>, control: &Arc<Control>, caller: Caller) {
+    let Some(wiring) = Wiring::claim(control, &caller.channel.id) else { return };
+    let place = place(shim, &caller);
+    let (shim, control) = (Arc::clone(shim), Arc::clone(control));
+    shim.tasks.clone().spawn(async move {
+        match place {
+            Ok(place) => serve(&shim, &control, wiring, &caller, place).await,
+            Err(refusal) => refuse(&control, wiring, &caller, &refusal).await,
+        }
+    });
+}
+
+fn place(shim: &Shim, caller: &Caller) -> Result<Place, Refusal> {
+    if shim.closing.is_cancelled() {
+        return Err(Refusal { reason: Reason::Busy, text: "the shim is stopping".into() });
+    }
+    let Some(extension) = shim.settings.extension(&caller.extension) else {
+        let configured: Vec<&str> = shim.settings.extensions.keys().map(String::as_str).collect();
+        let text = format!(
+            "Stasis() was called for extension \"{}\", but only {} have a [shim.extension.NAME]",
+            caller.extension,
+            configured.join(", ")
+        );
+        return Err(Refusal { reason: Reason::Unallocated, text });
+    };
+    if let Some(room) = &caller.room {
+        check_room(room, caller.room_is_ours).map_err(|why| Refusal {
+            reason: Reason::Unallocated,
+            text: format!("Stasis() was called for room \"{room}\", but {why}"),
+        })?;
+    }
+    let permit = shim.media.admit().map_err(no_media)?;
+    let member = shim.rooms.join(&extension.profile, caller.room.as_deref());
+    Ok(Place { extension: extension.clone(), permit, member })
+}
+
+/// Only names that we gave may be a pair's.
+fn check_room(room: &str, ours: bool) -> Result<(), &'static str> {
+    let plain = if ours { room.strip_prefix(rooms::PAIR_MARK).unwrap_or(room) } else { room };
+    rooms::check_name(plain)
+}
+
+fn no_media(error: MediaError) -> Refusal {
+    match error {
+        MediaError::Busy(text) => Refusal { reason: Reason::Busy, text },
+        MediaError::Failed(text) => Refusal { reason: Reason::Congestion, text },
+    }
+}
+
+fn no_asterisk(error: Error) -> Refusal {
+    Refusal { reason: Reason::Congestion, text: error.to_string() }
+}
+
+async fn refuse(control: &Control, wiring: Wiring, caller: &Caller, refusal: &Refusal) {
+    let channel = &caller.channel;
+    if wiring.caller_gone().is_some() {
+        tracing::info!(channel = %channel.id, "the caller hung up before its call was set up");
+    } else {
+        control.status.count(|c| &c.refused);
+        tracing::warn!(
+            channel = %channel.id, name = %channel.name, from = %channel.number, reason = ?refusal.reason,
+            why = %refusal.text, "a call is refused"
+        );
+    }
+    control.hub.refused(&channel.id, &refusal.text);
+    join(wiring.take_down(Some(refusal.reason))).await;
+}
+
+/// A panic in there was told when it happened.
+async fn join(task: tokio::task::JoinHandle<()>) {
+    let _ = task.await;
+}
+
+async fn serve(shim: &Shim, control: &Control, mut wiring: Wiring, caller: &Caller, place: Place) {
+    let Place { extension, permit, member } = place;
+    let who = Who { id: caller.channel.id.clone(), extension: extension.clone(), room: member.room().to_owned() };
+    let leg = match raise(shim, &mut wiring, caller, &who, permit).await {
+        Ok(leg) => leg,
+        Err(refusal) => {
+            member.withdraw();
+            refuse(control, wiring, caller, &refusal).await;
+            return;
+        }
+    };
+    control.status.count(|c| &c.taken);
+    control.hub.running(&who.id);
+    tracing::info!(
+        channel = %who.id, name = %caller.channel.name, from = %caller.channel.number, extension = %extension.name,
+        room = %who.room, "a call is taken"
+    );
+    converse(shim, control, wiring, leg, member, &who).await;
+}
+
+/// Port, external media and session, connected with each other and with the caller.
+async fn raise(shim: &Shim, wiring: &mut Wiring, caller: &Caller, who: &Who, permit: Permit) -> Result<Leg, Refusal> {
+    let extension = &who.extension;
+    let reserved = shim.media.reserve(extension.port).map_err(no_media)?;
+    let variables = [(PROFILE, extension.name.as_str()), (ROOM, who.room.as_str())];
+    let up = caller.channel.state == "Up";
+    let format = extension.codec.format();
+    let ask = Ask { host: reserved.address, format, ring: caller.channel.state == "Ring", variables: &variables };
+    let peer = wiring.build(&ask).await.map_err(no_asterisk)?;
+    let leg = shim.media.rtp_leg(permit, reserved, peer, Peer::Asterisk, who.clone()).map_err(no_media)?;
+    match wiring.connect(!up).await {
+        Ok(()) => Ok(leg),
+        Err(error) => {
+            leg.close(LeaveMode::Now).await;
+            Err(no_asterisk(error))
+        }
+    }
+}
+
+/// The sound of a call once more, after it broke.
+async fn renew(shim: &Shim, wiring: &mut Wiring, who: &Who) -> Result<Leg, Refusal> {
+    let permit = shim.media.admit().map_err(no_media)?;
+    let reserved = shim.media.reserve(who.extension.port).map_err(no_media)?;
+    let peer = wiring.renew(reserved.address, who.extension.codec.format()).await.map_err(no_asterisk)?;
+    shim.media.rtp_leg(permit, reserved, peer, Peer::Asterisk, who.clone()).map_err(no_media)
+}
+
+async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: Leg, mut member: Member, who: &Who) {
+    let mut pressing = pin!(wiring.presser());
+    let mut renewed = false;
+    let mut row = shim.calls.add(who.clone(), Transport::Ari, leg.control().clone());
+    let (end, left) = loop {
+        let end = tokio::select! {
+            end = hear(shim, &mut wiring, &mut leg, &mut member, &row, who) => end,
+            () = &mut pressing => continue,
+        };
+        match end {
+            End::Broken(_) | End::Over(Over::LegEnded) if !renewed => {
+                renewed = true;
+                tracing::warn!(channel = %who.id, "the sound of a call broke; it is made again");
+                // The session's name and the fixed port are free after that.
+                leg.close(LeaveMode::Now).await;
+                drop(row);
+                match renew(shim, &mut wiring, who).await {
+                    Ok(again) => {
+                        control.status.count(|c| &c.media_renewed);
+                        leg = again;
+                        row = shim.calls.add(who.clone(), Transport::Ari, leg.control().clone());
+                    }
+                    Err(refusal) => break (End::Broken(refusal.text), None),
+                }
+            }
+            end => break (end, Some((leg, row))),
+        }
+    };
+    let (hang_up, over) = match &end {
+        // Others have the caller now, or nobody knows: what was said last is of use to nobody.
+        End::Caller(Gone::TakenOver | Gone::OutOfReach) => (None, Over::Asked),
+        End::Caller(_) => (None, Over::LegEnded),
+        End::Over(over) => (Some(Reason::Normal), *over),
+        End::Broken(_) => (Some(Reason::Congestion), Over::LegEnded),
+    };
+    let why = match &end {
+        End::Caller(gone) => format!("caller: {gone:?}"),
+        End::Over(over) => format!("{over:?}"),
+        End::Broken(why) => why.clone(),
+    };
+    tracing::info!(channel = %who.id, %why, "a call is over");
+    // The channels go at once; the last words may take longer.
+    let down = wiring.take_down(hang_up);
+    match left {
+        Some((leg, row)) => {
+            part(leg, member, over).await;
+            drop(row);
+        }
+        None => drop(member),
+    }
+    join(down).await;
+}
+
+/// Until the call or its sound ends.
+async fn hear(shim: &Shim, wiring: &mut Wiring, leg: &mut Leg, member: &mut Member, row: &Row, who: &Who) -> End {
+    let phone = leg.control().clone();
+    let mut attending = pin!(attend(shim, leg, member, row, &who.extension));
+    loop {
+        tokio::select! {
+            biased;
+            happening = wiring.next() => match happening {
+                Happening::Caller(gone) => return End::Caller(gone),
+                Happening::Broken => return End::Broken("the external media channel or the bridge has gone".into()),
+                // Keys do not come over an external media channel's RTP, only as events.
+                Happening::Digit(pressed) => digit(shim, &phone, row, pressed),
+            },
+            over = &mut attending => return End::Over(over),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_s_room_is_only_for_those_whom_we_put_there() {
+        for (room, ours, good) in [
+            ("room-42", false, true),
+            ("~a1", false, false),
+            ("~a1", true, true),
+            ("room-42", true, true),
+            ("~~a1", true, false),
+            ("a b", true, false),
+            ("~", true, false),
+        ] {
+            assert_eq!(check_room(room, ours).is_ok(), good, "{room} {ours}");
+        }
+    }
+}

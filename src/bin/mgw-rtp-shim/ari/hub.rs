@@ -1,0 +1,414 @@
+//! Who waits for what happens to which channel or bridge. Events are told by id; nothing here waits.
+
+use std::collections::{HashMap, HashSet};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::event::Cause;
+
+/// Digits that nobody has fetched yet; a person does not press that many while a call is set up.
+const DIGITS: usize = 32;
+
+/// How something ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It left our application, hung up or sent elsewhere by others: it is not ours to hang up.
+    Left,
+    Destroyed(Cause),
+    /// Another client has our application and what is in it.
+    TakenOver,
+    /// Asterisk could not be reached for too long.
+    OutOfReach,
+}
+
+/// How far a channel that we dial has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// What Asterisk last said, such as `RINGING`; empty at first.
+    Dialling(String),
+    /// It was answered and its sound runs.
+    Running,
+    /// Why it is no more.
+    Ended(String),
+}
+
+#[derive(Default)]
+pub struct Hub {
+    inner: Mutex<Inner>,
+    callers: watch::Sender<usize>,
+    sweep: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    objects: HashMap<String, Object>,
+    dials: HashMap<String, Dialled>,
+    /// Callers who are to be hung up, but Asterisk could not be asked.
+    doomed: HashSet<String>,
+    replaced: bool,
+}
+
+struct Object {
+    role: Role,
+    /// Whether it is known to exist in Asterisk; else it may be on its way there.
+    made: bool,
+    fate: watch::Sender<Fate>,
+    digits: mpsc::Sender<char>,
+    /// The id with which it came; the session has that name for good.
+    first_id: String,
+    /// Keys to be pressed towards its phone.
+    presses: mpsc::Sender<char>,
+}
+
+struct Dialled {
+    room: String,
+    progress: watch::Sender<Progress>,
+}
+
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A channel that came to us.
+    Caller,
+    /// One of our external media channels or bridges.
+    Own,
+}
+
+#[derive(Clone, Debug)]
+struct Fate {
+    /// It changes when another channel takes a caller's place.
+    id: String,
+    gone: Option<Gone>,
+}
+
+/// Waits for the fate of one channel or bridge; while it lives, the sweep leaves that alone.
+pub struct Watch {
+    hub: Arc<Hub>,
+    fate: watch::Receiver<Fate>,
+    digits: mpsc::Receiver<char>,
+    presses: Option<mpsc::Receiver<char>>,
+}
+
+/// Tells a channel's present id.
+pub struct Ids(watch::Receiver<Fate>);
+
+impl Ids {
+    pub fn now(&self) -> String {
+        self.0.borrow().id.clone()
+    }
+}
+
+/// Waits for a channel that we dial.
+pub struct DialWatch {
+    hub: Arc<Hub>,
+    id: String,
+    progress: watch::Receiver<Progress>,
+}
+
+/// What the sweep needs to know of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Everything that belongs to a running call, or to one that is being set up or taken down.
+    pub ids: HashSet<String>,
+    /// Those that Asterisk is known to have, or to have had.
+    pub made: HashSet<String>,
+    pub doomed: HashSet<String>,
+}
+
+impl Hub {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change is complete before the lock is given back.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes charge of a channel or bridge; `None` if somebody has.
+    pub fn watch(self: &Arc<Self>, id: &str, role: Role) -> Option<Watch> {
+        let mut inner = self.lock();
+        if inner.objects.contains_key(id) {
+            return None;
+        }
+        let (fate, see) = watch::channel(Fate { id: id.to_owned(), gone: None });
+        let (digits, hear) = mpsc::channel(DIGITS);
+        let (presses, press) = mpsc::channel(DIGITS);
+        let (made, first_id) = (role == Role::Caller, id.to_owned());
+        inner.objects.insert(id.to_owned(), Object { role, made, fate, digits, first_id, presses });
+        self.count(&inner);
+        Some(Watch { hub: Arc::clone(self), fate: see, digits: hear, presses: Some(press) })
+    }
+
+    fn count(&self, inner: &Inner) {
+        self.callers.send_replace(inner.objects.values().filter(|o| o.role == Role::Caller).count());
+    }
+
+    /// Waits until no caller is here.
+    pub async fn idle(&self) {
+        let mut callers = self.callers.subscribe();
+        if callers.wait_for(|n| *n == 0).await.is_err() {
+            // The sender is in `self`.
+            pending::<()>().await;
+        }
+    }
+
+    /// It exists in Asterisk now.
+    pub fn made(&self, id: &str) {
+        if let Some(object) = self.lock().objects.get_mut(id) {
+            object.made = true;
+        }
+    }
+
+    /// Something ended.
+    pub fn gone(&self, id: &str, gone: &Gone) {
+        let inner = self.lock();
+        if let Some(object) = inner.objects.get(id) {
+            end(object, gone);
+        }
+        if let Some(dialled) = inner.dials.get(id) {
+            dialled.progress.send_if_modified(|progress| {
+                let why = match (&*progress, gone) {
+                    (Progress::Ended(_), _) => return false,
+                    // A cause follows.
+                    (_, Gone::Left) => return false,
+                    (Progress::Dialling(status), Gone::Destroyed(cause)) => why_not(status, cause),
+                    (Progress::Running, Gone::Destroyed(_)) => "hung up".into(),
+                    (_, Gone::TakenOver) => "another client has taken the Stasis application over".into(),
+                    (_, Gone::OutOfReach) => "Asterisk cannot be reached".into(),
+                };
+                *progress = Progress::Ended(why);
+                true
+            });
+        }
+    }
+
+    /// Every call is over.
+    pub fn all_gone(&self, gone: &Gone) {
+        let ids: Vec<String> = {
+            let inner = self.lock();
+            let callers = inner.objects.iter().filter(|(_, o)| o.role == Role::Caller).map(|(id, _)| id);
+            callers.chain(inner.dials.keys()).cloned().collect()
+        };
+        ids.iter().for_each(|id| self.gone(id, gone));
+    }
+
+    /// Another channel takes a caller's place; false if that is none of ours.
+    pub fn replace(&self, old: &str, new: &str) -> bool {
+        let mut inner = self.lock();
+        if inner.objects.contains_key(new) || inner.objects.get(old).is_none_or(|o| o.role != Role::Caller) {
+            return false;
+        }
+        if let Some(object) = inner.objects.remove(old) {
+            object.fate.send_modify(|fate| {
+                fate.id = new.to_owned();
+                fate.gone = None;
+            });
+            inner.objects.insert(new.to_owned(), object);
+        }
+        true
+    }
+
+    /// A key of a caller's phone; false if nobody hears it.
+    pub fn digit(&self, id: &str, digit: char) -> bool {
+        self.lock().objects.get(id).is_some_and(|object| object.digits.try_send(digit).is_ok())
+    }
+
+    /// Asks whoever serves a session to press a key towards its phone; false if nobody does.
+    pub fn press(&self, session: &str, digit: char) -> bool {
+        let inner = self.lock();
+        let named = inner.objects.get(session).filter(|o| o.first_id == session);
+        let object = named.or_else(|| inner.objects.values().find(|o| o.first_id == session));
+        object.is_some_and(|o| o.role == Role::Caller && o.presses.try_send(digit).is_ok())
+    }
+
+    /// Announces a channel that we are about to dial, and the room where it belongs.
+    pub fn dial(self: &Arc<Self>, id: &str, room: &str) -> DialWatch {
+        let (progress, see) = watch::channel(Progress::Dialling(String::new()));
+        self.lock().dials.insert(id.to_owned(), Dialled { room: room.to_owned(), progress });
+        DialWatch { hub: Arc::clone(self), id: id.to_owned(), progress: see }
+    }
+
+    /// The room of a channel that we dialled.
+    pub fn dialled_room(&self, id: &str) -> Option<String> {
+        self.lock().dials.get(id).map(|d| d.room.clone())
+    }
+
+    /// What Asterisk says of a channel that we dial.
+    pub fn dialling(&self, id: &str, status: &str) {
+        self.progress(id, |now| matches!(now, Progress::Dialling(_)), Progress::Dialling(status.to_owned()));
+    }
+
+    /// The sound of a channel that we dialled runs.
+    pub fn running(&self, id: &str) {
+        self.progress(id, |now| matches!(now, Progress::Dialling(_)), Progress::Running);
+    }
+
+    /// A channel that we dialled was not taken.
+    pub fn refused(&self, id: &str, why: &str) {
+        self.progress(id, |now| !matches!(now, Progress::Ended(_)), Progress::Ended(why.to_owned()));
+    }
+
+    fn progress(&self, id: &str, when: impl Fn(&Progress) -> bool, next: Progress) {
+        if let Some(dialled) = self.lock().dials.get(id) {
+            dialled.progress.send_if_modified(|now| {
+                let change = when(now);
+                if change {
+                    *now = next;
+                }
+                change
+            });
+        }
+    }
+
+    /// What is ours now.
+    pub fn known(&self) -> Known {
+        let inner = self.lock();
+        Known {
+            ids: inner.objects.keys().chain(inner.dials.keys()).cloned().collect(),
+            made: inner.objects.iter().filter(|(_, o)| o.made).map(|(id, _)| id.clone()).collect(),
+            doomed: inner.doomed.clone(),
+        }
+    }
+
+    /// The next sweep hangs this caller up instead of taking it again.
+    pub fn doom(&self, id: &str) {
+        self.lock().doomed.insert(id.to_owned());
+    }
+
+    /// These are hung up or gone.
+    pub fn redeem(&self, ids: &HashSet<String>) {
+        self.lock().doomed.retain(|id| !ids.contains(id));
+    }
+
+    /// Something may have been left behind in Asterisk.
+    pub fn want_sweep(&self) {
+        self.sweep.notify_one();
+    }
+
+    /// Waits until somebody wants a sweep.
+    pub async fn sweep_wanted(&self) {
+        self.sweep.notified().await;
+    }
+
+    /// Another client has our application.
+    pub fn set_replaced(&self, replaced: bool) {
+        self.lock().replaced = replaced;
+    }
+
+    pub fn replaced(&self) -> bool {
+        self.lock().replaced
+    }
+}
+
+/// The first end counts.
+fn end(object: &Object, gone: &Gone) {
+    object.fate.send_if_modified(|fate| {
+        let first = fate.gone.is_none();
+        if first {
+            fate.gone = Some(gone.clone());
+        }
+        first
+    });
+}
+
+/// Why a channel that we dialled was not answered. Cause 0 comes from channel drivers that tell no cause.
+fn why_not(status: &str, cause: &Cause) -> String {
+    match (cause.code, status) {
+        (0, "") => "could not be reached".into(),
+        (0, "BUSY") => "is busy".into(),
+        (0, "NOANSWER" | "RINGING") => "did not answer".into(),
+        (0, other) => format!("was not answered ({other})"),
+        (17, _) => "is busy".into(),
+        (18 | 19, _) => "did not answer".into(),
+        (code, _) => format!("was not answered: {} (cause {code})", cause.text),
+    }
+}
+
+impl Watch {
+    /// The present id.
+    pub fn id(&self) -> String {
+        self.fate.borrow().id.clone()
+    }
+
+    /// The present id, for others.
+    pub fn ids(&self) -> Ids {
+        Ids(self.fate.clone())
+    }
+
+    /// Waits for the end.
+    pub async fn gone(&mut self) -> Gone {
+        gone(&mut self.fate).await
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Gone> {
+        self.fate.borrow().gone.clone()
+    }
+
+    /// The queue of keys to be pressed towards the phone, once.
+    pub fn presses(&mut self) -> Option<mpsc::Receiver<char>> {
+        self.presses.take()
+    }
+
+    /// The next key of the phone, or the end.
+    pub async fn next(&mut self) -> Result<char, Gone> {
+        let Watch { fate, digits, .. } = self;
+        tokio::select! {
+            biased;
+            gone = gone(fate) => Err(gone),
+            Some(digit) = digits.recv() => Ok(digit),
+        }
+    }
+}
+
+async fn gone(fate: &mut watch::Receiver<Fate>) -> Gone {
+    let end = fate.wait_for(|fate| fate.gone.is_some()).await.map(|fate| fate.gone.clone());
+    match end {
+        Ok(Some(gone)) => gone,
+        // The sender stays as long as the watch.
+        Ok(None) | Err(_) => pending().await,
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let id = self.id();
+        let mut inner = self.hub.lock();
+        inner.objects.remove(&id);
+        self.hub.count(&inner);
+    }
+}
+
+impl DialWatch {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Waits until it runs or ended; `Err` says why it ended.
+    pub async fn running(&mut self) -> Result<(), String> {
+        self.until(|progress| !matches!(progress, Progress::Dialling(_))).await
+    }
+
+    /// Waits until it ended.
+    pub async fn ended(&mut self) -> String {
+        match self.until(|progress| matches!(progress, Progress::Ended(_))).await {
+            Err(why) => why,
+            Ok(()) => pending().await,
+        }
+    }
+
+    async fn until(&mut self, done: impl FnMut(&Progress) -> bool) -> Result<(), String> {
+        let progress = self.progress.wait_for(done).await.map(|progress| progress.clone());
+        match progress {
+            Ok(Progress::Ended(why)) => Err(why),
+            Ok(_) => Ok(()),
+            // The sender stays until this is dropped.
+            Err(_) => pending().await,
+        }
+    }
+}
+
+impl Drop for DialWatch {
+    fn drop(&mut self) {
+        self.hub.lock().dials.remove(&self.id);
+    }
+}

@@ -1,0 +1,235 @@
+//! Keeps the events websocket connected: notices when Asterisk is silent, and comes back when it can.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{self, Event};
+use super::hub::Gone;
+use super::rest::{Error, Events};
+use super::{Control, Link};
+
+/// The times of a connection; tests have shorter ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub ping: Duration,
+    /// Without anything from Asterisk, pongs included, for so long, it hangs.
+    pub silence: Duration,
+    pub backoff_first: Duration,
+    pub backoff_most: Duration,
+    /// A connection that lived so long makes the next pause a first one again.
+    pub steady: Duration,
+    /// Calls are ended when ARI is out of reach for so long; callers who are still there then are taken anew.
+    pub give_up: Duration,
+    /// A sweep that somebody asked for comes so much later, so that one serves many.
+    pub sweep_after: Duration,
+    /// How often we look whether the client that took our application over has gone.
+    pub replaced: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            ping: Duration::from_secs(2),
+            silence: Duration::from_secs(6),
+            backoff_first: Duration::from_millis(100),
+            backoff_most: Duration::from_secs(5),
+            steady: Duration::from_secs(3),
+            give_up: Duration::from_secs(60),
+            sweep_after: Duration::from_secs(1),
+            replaced: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is done with the connection.
+pub trait Handler {
+    /// Must not wait.
+    fn event(&self, event: Event);
+    /// Brings our calls and Asterisk's objects together.
+    fn sweep(&self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Why a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Quit,
+    Replaced,
+    Failed(String),
+}
+
+/// Connects and serves until `quit`.
+pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: &CancellationToken) {
+    let mut pauses = Pauses::new(pace);
+    let mut lost = Instant::now();
+    loop {
+        let opened = tokio::select! {
+            opened = control.rest.events() => opened,
+            () = quit.cancelled() => return,
+        };
+        let end = match opened {
+            Ok(ws) => {
+                control.status.set(Link::Connected);
+                tracing::info!(app = %control.app, "connected to Asterisk");
+                let since = Instant::now();
+                let end = serve(ws, control, pace, handler, quit).await;
+                lost = Instant::now();
+                if since.elapsed() >= pace.steady {
+                    pauses.reset();
+                }
+                end
+            }
+            Err(error) => End::Failed(error.to_string()),
+        };
+        match end {
+            End::Quit => return,
+            End::Replaced => {
+                tracing::error!(
+                    app = %control.app,
+                    "another client has taken the Stasis application over, perhaps a second shim: give one of them \
+                     another shim.ari.app; this one waits until the other is gone"
+                );
+                control.status.set(Link::Replaced);
+                control.hub.set_replaced(true);
+                control.hub.all_gone(&Gone::TakenOver);
+                let free = wait_until_free(control, pace);
+                tokio::select! {
+                    () = free => {}
+                    () = quit.cancelled() => return,
+                }
+                control.hub.set_replaced(false);
+                continue;
+            }
+            End::Failed(why) => {
+                // Once for each reason, not once for each attempt.
+                if control.status.set(Link::Down(why.clone())) {
+                    tracing::warn!(%why, "not connected to Asterisk");
+                }
+                if lost.elapsed() > pace.give_up {
+                    control.hub.all_gone(&Gone::OutOfReach);
+                }
+            }
+        }
+        tokio::select! {
+            () = sleep(pauses.next()) => {}
+            () = quit.cancelled() => return,
+        }
+    }
+}
+
+async fn wait_until_free(control: &Control, pace: &Pace) {
+    loop {
+        sleep(pace.replaced).await;
+        if control.rest.app_exists(&control.app).await == Ok(false) {
+            return;
+        }
+    }
+}
+
+async fn serve(
+    mut ws: Events,
+    control: &Control,
+    pace: &Pace,
+    handler: &impl Handler,
+    quit: &CancellationToken,
+) -> End {
+    let mut ping = interval(pace.ping);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    let sweep = |delay| async move {
+        sleep(delay).await;
+        handler.sweep().await
+    };
+    let mut sweeping = true;
+    let mut running = Box::pin(sweep(Duration::ZERO));
+    loop {
+        tokio::select! {
+            message = ws.next() => {
+                heard = Instant::now();
+                match message {
+                    Some(Ok(Message::Text(text))) => match event::parse(&text) {
+                        Ok(Event::Replaced { application }) if application == control.app => {
+                            // Said in peace, so that Asterisk's side of this connection goes as well.
+                            let _ = timeout(pace.ping, ws.close(None)).await;
+                            return End::Replaced;
+                        }
+                        Ok(event) => handler.event(event),
+                        Err(why) => tracing::warn!(%why, "an event of Asterisk cannot be read"),
+                    },
+                    Some(Ok(Message::Close(_))) | None => return End::Failed("Asterisk has closed the connection".into()),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return End::Failed(format!("the connection to Asterisk failed: {error}")),
+                }
+            }
+            _ = ping.tick() => {
+                let silent = heard.elapsed();
+                if silent > pace.silence {
+                    return End::Failed(format!("Asterisk has not answered for {} s", silent.as_secs()));
+                }
+                match timeout(pace.silence, ws.send(Message::Ping(Default::default()))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return End::Failed(format!("the connection to Asterisk failed: {error}")),
+                    Err(_) => return End::Failed("Asterisk takes nothing from the connection".into()),
+                }
+            }
+            swept = &mut running, if sweeping => {
+                sweeping = false;
+                if let Err(error) = swept {
+                    return End::Failed(error.to_string());
+                }
+            }
+            () = control.hub.sweep_wanted(), if !sweeping => {
+                sweeping = true;
+                running = Box::pin(sweep(pace.sweep_after));
+            }
+            () = quit.cancelled() => {
+                let _ = timeout(pace.ping, ws.close(None)).await;
+                return End::Quit;
+            }
+        }
+    }
+}
+
+/// The pauses between attempts: each twice as long as the one before, and by chance up to a quarter shorter, so that
+/// many clients of one Asterisk do not come all at once.
+struct Pauses {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Pauses {
+    fn new(pace: &Pace) -> Pauses {
+        Pauses { first: pace.backoff_first, most: pace.backoff_most, next: pace.backoff_first }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.most);
+        pause.mul_f64(rand::random_range(0.75..=1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_begin_anew() {
+        let mut pauses = Pauses::new(&Pace::default());
+        for wanted in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            let pause = pauses.next().as_millis();
+            assert!((wanted * 3 / 4..=wanted).contains(&pause), "{pause} ms where {wanted} were due");
+        }
+        pauses.reset();
+        assert!(pauses.next().as_millis() <= 100);
+    }
+}

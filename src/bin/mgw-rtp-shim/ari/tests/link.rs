@@ -1,0 +1,189 @@
+//! Staying connected.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::ari::event::Event;
+use crate::ari::hub::{Gone, Role};
+use crate::ari::link::{Handler, Pace, keep};
+use crate::ari::mock::{Fault, Mock, Socket, eventually};
+use crate::ari::rest::Error;
+use crate::ari::{Control, dispatch, sweep};
+use crate::settings::Ari;
+
+#[derive(Clone)]
+struct Count {
+    control: Arc<Control>,
+    sweeps: Arc<AtomicUsize>,
+    callers: Arc<AtomicUsize>,
+}
+
+impl Handler for Count {
+    fn event(&self, event: Event) {
+        if dispatch(&self.control, event).is_some() {
+            self.callers.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), Error> {
+        let found = sweep::sweep(&self.control).await?;
+        self.callers.fetch_add(found.len(), Ordering::SeqCst);
+        self.sweeps.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+fn pace() -> Pace {
+    Pace {
+        ping: Duration::from_millis(50),
+        // Long beside what a busy machine takes for an answer; the stalled server has none at all.
+        silence: Duration::from_secs(3),
+        backoff_first: Duration::from_millis(5),
+        backoff_most: Duration::from_millis(20),
+        steady: Duration::from_millis(1),
+        give_up: Duration::ZERO,
+        sweep_after: Duration::from_millis(1),
+        replaced: Duration::from_millis(20),
+    }
+}
+
+/// A connection that is kept, and what stops it.
+fn start(control: &Arc<Control>) -> (Count, CancellationToken, tokio::task::JoinHandle<()>) {
+    let handler = Count { control: Arc::clone(control), sweeps: Arc::default(), callers: Arc::default() };
+    let quit = CancellationToken::new();
+    let (control, kept, token) = (Arc::clone(control), handler.clone(), quit.clone());
+    let task = tokio::spawn(async move { keep(&control, &pace(), &kept, &token).await });
+    (handler, quit, task)
+}
+
+#[tokio::test]
+async fn it_comes_back_after_every_end_and_sweeps_each_time() {
+    let mock = Mock::start().await;
+    let control = mock.control();
+    let (handler, quit, task) = start(&control);
+    for round in 1..=3 {
+        eventually("it has swept", || handler.sweeps.load(Ordering::SeqCst) == round).await;
+        mock.send(&json!("close"));
+    }
+    eventually("it has swept", || handler.sweeps.load(Ordering::SeqCst) == 4).await;
+    let view = control.status.view();
+    assert_eq!((view.connected, view.reconnects), (true, 3));
+    mock.send(&json!({ "type": "StasisStart", "args": ["7777"], "channel": { "id": "17.1" } }));
+    eventually("the caller has come", || handler.callers.load(Ordering::SeqCst) == 1).await;
+    control.hub.want_sweep();
+    eventually("it has swept on demand", || handler.sweeps.load(Ordering::SeqCst) == 5).await;
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_is_tried_again() {
+    let mock = Mock::start().await;
+    mock.things().socket = Socket::Close;
+    let control = mock.control();
+    let (_, quit, task) = start(&control);
+    eventually("it has tried five times", || mock.things().connections >= 5).await;
+    mock.things().socket = Socket::Serve;
+    eventually("it is connected", || control.status.view().connected).await;
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn a_stalled_server_is_noticed() {
+    let mock = Mock::start().await;
+    mock.things().socket = Socket::Mute;
+    let control = mock.control();
+    let (_, quit, task) = start(&control);
+    let silent = |why: Option<String>| why.is_some_and(|why| why.starts_with("Asterisk has not answered for 3 s"));
+    eventually("the silence is noticed", || silent(control.status.view().why)).await;
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn a_sweep_that_gets_no_answer_ends_the_connection() {
+    let mock = Mock::start().await;
+    mock.fault("GET /channels", 1, Fault::Stall);
+    let control = mock.control_with(&Ari { timeout: Duration::from_secs(1), ..mock.settings() });
+    let (handler, quit, task) = start(&control);
+    eventually("the second one has swept", || handler.sweeps.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(mock.things().connections, 2);
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_asked_again() {
+    let mock = Mock::start().await;
+    mock.fault("GET /events", 3, Fault::Answer(401, r#"{"message":"Authentication required"}"#));
+    let control = mock.control();
+    let mut caller = control.hub.watch("17.1", Role::Caller).expect("new");
+    let (_, quit, task) = start(&control);
+    let told = |why: Option<String>| why.is_some_and(|why| why.contains("set shim.ari.password"));
+    eventually("it is told or over", || told(control.status.view().why) || control.status.view().connected).await;
+    assert_eq!(caller.gone().await, Gone::OutOfReach, "it was out of reach for longer than this test's limit");
+    eventually("it is connected", || control.status.view().connected).await;
+    assert!(control.status.view().failed_requests >= 3);
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn whoever_was_replaced_waits_until_the_other_has_gone() {
+    let mock = Mock::start().await;
+    let control = mock.control();
+    let (handler, quit, task) = start(&control);
+    eventually("it has swept", || handler.sweeps.load(Ordering::SeqCst) == 1).await;
+    let mut caller = control.hub.watch("17.1", Role::Caller).expect("new");
+    mock.send(&json!({ "type": "ApplicationReplaced", "application": "another" }));
+    mock.send(&json!({ "type": "ApplicationReplaced", "application": "mgw" }));
+    assert_eq!(caller.gone().await, Gone::TakenOver);
+    let looks = |n| mock.things().requests.iter().filter(|r| r.starts_with("GET /applications/mgw")).count() >= n;
+    eventually("it has looked for the other several times", || looks(4)).await;
+    assert_eq!((mock.things().connections, control.status.view().connected), (1, false), "it does not fight");
+    mock.things().app_gone = true;
+    eventually("it is back", || mock.things().connections >= 2).await;
+    mock.things().app_gone = false;
+    eventually("it has swept", || handler.sweeps.load(Ordering::SeqCst) >= 2).await;
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn callers_whom_nobody_serves_are_found_with_their_rooms() {
+    let mock = Mock::start().await;
+    for (id, args) in [("17.1", "7777"), ("17.2", "8888"), ("17.3", "7777"), ("17.4", "8888,room-42")] {
+        mock.add_caller(id, args);
+    }
+    for (id, name, value) in [
+        ("17.1", "MGW_ROOM", "~a1"),
+        ("17.2", "MGW_ROOM", "~a1"),
+        ("17.3", "MGW_ROOM", "~a2"),
+        ("17.2", "MGW_PROFILE", "8889"),
+    ] {
+        mock.things().variables.insert((id.into(), name.into()), value.into());
+    }
+    mock.things().bridges.insert("mgw-mgw-0000abcd-1".into(), Default::default());
+    mock.things().bridges.insert("somebody-s".into(), Default::default());
+    let control = mock.control();
+    let callers = sweep::sweep(&control).await.expect("swept");
+    let found: Vec<(&str, &str, Option<&str>)> =
+        callers.iter().map(|c| (c.channel.id.as_str(), c.extension.as_str(), c.room.as_deref())).collect();
+    assert_eq!(
+        found,
+        [
+            ("17.1", "7777", Some("~a1")),
+            ("17.2", "8889", Some("~a1")),
+            ("17.3", "7777", None),
+            ("17.4", "8888", Some("room-42"))
+        ]
+    );
+    assert_eq!(mock.things().bridges.keys().collect::<Vec<_>>(), ["somebody-s"]);
+    let view = control.status.view();
+    assert_eq!((view.orphans_swept, view.calls_adopted), (1, 4));
+}

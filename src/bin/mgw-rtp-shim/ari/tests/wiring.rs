@@ -1,0 +1,187 @@
+//! What a call makes in Asterisk, and that nothing of it stays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::ari::event;
+use crate::ari::hub::{Gone, Role};
+use crate::ari::mock::{Fault, Mock, eventually};
+use crate::ari::rest::{Error, Reason};
+use crate::ari::wiring::{Ask, Happening, Wiring};
+use crate::ari::{Control, dispatch, sweep};
+use crate::settings::Ari;
+
+const HOST: &str = "127.0.0.1:17000";
+
+fn ask() -> Ask<'static> {
+    Ask {
+        host: HOST.parse().expect("address"),
+        format: "slin16",
+        ring: true,
+        variables: &[("MGW_PROFILE", "7777"), ("MGW_ROOM", "~a1")],
+    }
+}
+
+fn tell(control: &Control, event: serde_json::Value) -> bool {
+    dispatch(control, event::parse(&event.to_string()).expect("an event")).is_some()
+}
+
+/// All of it; what a call does before its sound runs.
+async fn raise(wiring: &mut Wiring) -> Result<(), Error> {
+    wiring.build(&ask()).await?;
+    wiring.connect(true).await
+}
+
+fn claim(control: &Arc<Control>) -> Wiring {
+    Wiring::claim(control, "17.1").expect("nobody has it")
+}
+
+#[tokio::test]
+async fn a_call_is_made_and_removed() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    assert!(Wiring::claim(&control, "17.1").is_none(), "it is served once");
+    let peer = wiring.build(&ask()).await.expect("built");
+    assert_eq!(peer, "127.0.0.1:28882".parse().expect("address"));
+    assert!(!mock.has("POST /channels/17.1/answer"), "the caller is not answered before all is ready");
+    wiring.connect(true).await.expect("connected");
+    {
+        let things = mock.things();
+        let (bridge, inside) = things.bridges.first_key_value().expect("a bridge");
+        assert_eq!(inside.iter().cloned().collect::<Vec<_>>(), ["17.1".to_owned(), format!("{bridge}-em")]);
+        assert_eq!(things.variables[&("17.1".to_owned(), "MGW_ROOM".to_owned())], "~a1");
+        assert_eq!(things.channels["17.1"]["state"], "Up");
+    }
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 0, "a running call is no orphan");
+    assert_eq!(mock.left().len(), 3);
+    wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert_eq!(mock.left(), Vec::<String>::new());
+    assert_eq!(control.hub.known().ids.len(), 0);
+    control.hub.idle().await;
+}
+
+#[tokio::test]
+async fn every_step_that_fails_is_undone() {
+    let refusal = Fault::Answer(500, r#"{"message":"no"}"#);
+    for step in [
+        "POST /bridges",
+        "POST /channels/externalMedia",
+        "POST /channels/17.1/variable",
+        "POST /channels/17.1/answer",
+        "POST /bridges/",
+    ] {
+        for fault in [refusal.clone(), Fault::Stall, Fault::DoneInSilence] {
+            let mock = Mock::start().await;
+            mock.add_caller("17.1", "7777");
+            let control = mock.control_with(&Ari { timeout: Duration::from_millis(500), ..mock.settings() });
+            mock.fault(step, 1, fault.clone());
+            let mut wiring = claim(&control);
+            raise(&mut wiring).await.expect_err(step);
+            wiring.take_down(Some(Reason::Congestion)).await.expect("no panic");
+            assert_eq!(mock.left(), Vec::<String>::new(), "{step} {fault:?}");
+            assert!(mock.has("DELETE /channels/17.1?reason=congestion"));
+            assert_eq!(control.hub.known().ids.len(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_panics_leaves_nothing() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    let failed = tokio::spawn(async move {
+        raise(&mut wiring).await.expect("raised");
+        std::panic::resume_unwind(Box::new("a fault of ours"));
+    });
+    assert!(failed.await.expect_err("it panics").is_panic());
+    eventually("all is removed", || mock.left().is_empty()).await;
+    eventually("nothing is watched", || control.hub.known().ids.is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_removed_by_the_next_sweep() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control_with(&Ari { timeout: Duration::from_millis(300), ..mock.settings() });
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect("raised");
+    mock.fault("DELETE", 6, Fault::Stall);
+    wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert_eq!(mock.left().len(), 3, "each was tried twice in vain");
+    control.hub.sweep_wanted().await;
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 0, "the caller is not served again");
+    assert_eq!(mock.left(), Vec::<String>::new());
+    assert_eq!(control.hub.known(), Default::default());
+}
+
+#[tokio::test]
+async fn a_channel_that_is_still_on_its_way_is_waited_for() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    mock.fault("POST /bridges/", 3, Fault::Answer(422, r#"{"message":"Channel not in Stasis application"}"#));
+    raise(&mut wiring).await.expect("raised");
+    wiring.take_down(None).await.expect("no panic");
+    assert_eq!(mock.left(), ["17.1"], "the caller is not ours to hang up");
+}
+
+#[tokio::test]
+async fn events_reach_the_call_that_they_concern() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect("raised");
+    let media = mock.left().into_iter().find(|id| id.ends_with("-em")).expect("external media");
+    assert!(!tell(&control, json!({ "type": "StasisStart", "channel": { "id": media }, "args": [] })), "no caller");
+    tell(&control, json!({ "type": "ChannelDtmfReceived", "digit": "5", "channel": { "id": "17.1" } }));
+    assert_eq!(wiring.next().await, Happening::Digit('5'));
+
+    // Its sound ends by itself, and is made again.
+    tell(&control, json!({ "type": "ChannelDestroyed", "channel": { "id": media }, "cause": 16 }));
+    assert_eq!(wiring.next().await, Happening::Broken);
+    mock.things().channels.remove(&media);
+    wiring.renew(HOST.parse().expect("address"), "slin16").await.expect("renewed");
+    assert!(mock.left().iter().any(|id| id.ends_with("-em2")));
+    wiring.renew(HOST.parse().expect("address"), "slin16").await.expect_err("once only");
+
+    // Another channel takes the caller's place (an attended transfer); its end is the call's.
+    mock.add_caller("17.2", "7777");
+    let start = json!({
+        "type": "StasisStart", "channel": { "id": "17.2" }, "args": ["7777"], "replace_channel": { "id": "17.1" }
+    });
+    assert!(!tell(&control, start), "no new caller");
+    tell(&control, json!({ "type": "StasisEnd", "channel": { "id": "17.1" } }));
+    assert!(control.hub.press("17.1", '7'), "the session keeps its name");
+    let pressing = tokio::spawn(wiring.presser());
+    eventually("the key was sent to the phone", || mock.has(r#"POST /channels/17.2/dtmf? {"dtmf":"7"}"#)).await;
+    pressing.abort();
+    tell(&control, json!({ "type": "StasisEnd", "channel": { "id": "17.2" } }));
+    assert_eq!(wiring.next().await, Happening::Caller(Gone::Left));
+    wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert_eq!(mock.left(), ["17.1", "17.2"], "whoever has left is not hung up");
+}
+
+#[tokio::test]
+async fn a_caller_of_a_restarted_asterisk_is_gone() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect("raised");
+    let other = control.hub.watch("17.9", Role::Caller).expect("new");
+    mock.things().channels.clear();
+    mock.things().bridges.clear();
+    sweep::sweep(&control).await.expect("swept");
+    assert!(matches!(wiring.next().await, Happening::Caller(Gone::Destroyed(_))));
+    assert!(other.ended().is_some());
+    wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert!(!mock.has("DELETE /channels/17.1"), "it is known to be gone");
+}

@@ -1,0 +1,262 @@
+//! What a call needs in Asterisk: a bridge, an external media channel, and both that and the caller in the bridge.
+//!
+//! Whatever was asked for is removed again, however the call ends: by [`Wiring::take_down`], or by dropping it (a
+//! panic). When Asterisk cannot be asked, the next sweep does it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::Control;
+use super::hub::{Gone, Role, Watch};
+use super::names::CallNames;
+use super::rest::{Error, Reason, Rest};
+
+/// An external media channel enters our application a moment after the request that made it; until then it cannot be
+/// put into a bridge (status 422 or 409).
+const ENTRY_TRIES: usize = 20;
+const ENTRY_PAUSE: Duration = Duration::from_millis(25);
+/// Pause before a removal that failed is tried once more.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Which external media, and what to say of the call.
+pub struct Ask<'a> {
+    /// Where our RTP port is.
+    pub host: SocketAddr,
+    /// Asterisk's name of the payload format.
+    pub format: &'a str,
+    /// Whether the caller is to hear that it rings.
+    pub ring: bool,
+    /// Set on the caller's channel, so that a later run finds them.
+    pub variables: &'a [(&'a str, &'a str)],
+}
+
+/// What happened to a call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A key of the phone.
+    Digit(char),
+    Caller(Gone),
+    /// The external media channel or the bridge ended by itself.
+    Broken,
+}
+
+/// A call's objects in Asterisk.
+pub struct Wiring {
+    parts: Option<Parts>,
+    presses: Option<mpsc::Receiver<char>>,
+}
+
+struct Parts {
+    control: Arc<Control>,
+    names: CallNames,
+    caller: Watch,
+    bridge: Watch,
+    media: Watch,
+    /// Asked for, so that there may be something to remove.
+    asked: Vec<Asked>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Bridge(String),
+    Media(String),
+}
+
+impl Wiring {
+    /// Takes charge of a caller; `None` if its call is served already. Asks nothing of Asterisk.
+    pub fn claim(control: &Arc<Control>, caller: &str) -> Option<Wiring> {
+        let mut caller = control.hub.watch(caller, Role::Caller)?;
+        let names = control.names.call();
+        let bridge = control.hub.watch(&names.bridge, Role::Own)?;
+        let media = control.hub.watch(&names.media, Role::Own)?;
+        let presses = caller.presses();
+        let parts = Parts { control: Arc::clone(control), names, caller, bridge, media, asked: Vec::new() };
+        Some(Wiring { parts: Some(parts), presses })
+    }
+
+    /// Only [`Wiring::take_down`] and `drop` take the parts, and both end `self`.
+    fn parts(&mut self) -> Result<&mut Parts, Error> {
+        self.parts.as_mut().ok_or_else(|| Error::NotFound("the call is over".into()))
+    }
+
+    /// Makes bridge and external media, and marks the caller's channel, all at the same time. Gives where our RTP is
+    /// to be sent.
+    ///
+    /// # Errors
+    /// The first failure. What was made stays until [`Wiring::take_down`].
+    pub async fn build(&mut self, ask: &Ask<'_>) -> Result<SocketAddr, Error> {
+        let parts = self.parts()?;
+        let (bridge, media, caller) = (&parts.names.bridge, &parts.names.media, parts.caller.id());
+        parts.asked.extend([Asked::Bridge(bridge.clone()), Asked::Media(media.clone())]);
+        let rest = &parts.control.rest;
+        let ring = async {
+            if ask.ring
+                && let Err(error) = rest.ring(&caller).await
+            {
+                tracing::debug!(channel = %caller, %error, "the caller does not hear that it rings");
+            }
+        };
+        let marks = futures_util::future::join_all(
+            ask.variables.iter().map(|(name, value)| rest.set_variable(&caller, name, value)),
+        );
+        // To the end even if one fails: a request that is given up may still be carried out, after the removal.
+        let (bridged, peer, marked, ()) =
+            tokio::join!(rest.create_bridge(bridge), rest.external_media(media, ask.host, ask.format), marks, ring);
+        if bridged.is_ok() {
+            parts.control.hub.made(bridge);
+        }
+        if peer.is_ok() {
+            parts.control.hub.made(media);
+        }
+        for result in [&bridged, &peer.as_ref().map(|_| ()).map_err(Clone::clone)].into_iter().chain(&marked) {
+            if let Err(Error::Timeout(_) | Error::Unreachable(_)) = result {
+                parts.control.hub.want_sweep();
+            }
+        }
+        bridged?;
+        let peer = peer?;
+        marked.into_iter().collect::<Result<Vec<()>, Error>>()?;
+        Ok(peer)
+    }
+
+    /// Answers the caller, if that is still to be done, and lets it and the external media hear each other.
+    pub async fn connect(&mut self, answer: bool) -> Result<(), Error> {
+        let parts = self.parts()?;
+        let (rest, caller) = (&parts.control.rest, parts.caller.id());
+        if answer {
+            rest.answer(&caller).await?;
+        }
+        enter(rest, &parts.names.bridge, &[&caller, &parts.names.media]).await
+    }
+
+    /// Makes another external media channel in the place of one that ended, and puts it into the bridge.
+    pub async fn renew(&mut self, host: SocketAddr, format: &str) -> Result<SocketAddr, Error> {
+        let parts = self.parts()?;
+        let id = parts.names.second_media.clone();
+        let watch = parts.control.hub.watch(&id, Role::Own);
+        let watch = watch.ok_or_else(|| Error::NotFound("the external media ended twice".into()))?;
+        parts.asked.push(Asked::Media(id.clone()));
+        parts.media = watch;
+        let control = &parts.control;
+        // The bridge may be what has gone; then this fails, and the call ends.
+        let peer = control.rest.external_media(&id, host, format).await?;
+        control.hub.made(&id);
+        enter(&control.rest, &parts.names.bridge, &[&id]).await?;
+        Ok(peer)
+    }
+
+    /// Waits for what happens next.
+    pub async fn next(&mut self) -> Happening {
+        let Ok(parts) = self.parts() else { return Happening::Broken };
+        tokio::select! {
+            biased;
+            next = parts.caller.next() => match next {
+                Ok(digit) => Happening::Digit(digit),
+                Err(gone) => Happening::Caller(gone),
+            },
+            _ = parts.media.gone() => Happening::Broken,
+            _ = parts.bridge.gone() => Happening::Broken,
+        }
+    }
+
+    /// How the caller's channel ended, if it has.
+    pub fn caller_gone(&self) -> Option<Gone> {
+        self.parts.as_ref().and_then(|parts| parts.caller.ended())
+    }
+
+    /// Keys to be pressed towards the phone, and how; once.
+    pub fn presser(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let presses = self.presses.take();
+        let control = self.parts.as_ref().map(|parts| (Arc::clone(&parts.control), parts.caller.ids()));
+        async move {
+            let (Some(mut presses), Some((control, id))) = (presses, control) else {
+                return std::future::pending().await;
+            };
+            while let Some(digit) = presses.recv().await {
+                let id = id.now();
+                if let Err(error) = control.rest.send_dtmf(&id, digit).await {
+                    tracing::warn!(channel = %id, %error, "a key was not sent to the phone");
+                }
+            }
+            std::future::pending().await
+        }
+    }
+
+    /// Removes everything; with `hang_up` the caller as well, if it is still here. It goes on in its own tracked task
+    /// if nobody waits for it.
+    pub fn take_down(mut self, hang_up: Option<Reason>) -> JoinHandle<()> {
+        let parts = self.parts.take();
+        let tracker = parts.as_ref().map(|parts| parts.control.tasks.clone()).unwrap_or_default();
+        tracker.spawn(async move {
+            if let Some(parts) = parts {
+                parts.remove(hang_up).await;
+            }
+        })
+    }
+}
+
+impl Drop for Wiring {
+    fn drop(&mut self) {
+        if let Some(parts) = self.parts.take()
+            && Handle::try_current().is_ok()
+        {
+            tracing::error!(channel = %parts.caller.id(), "a call was given up");
+            let tracker = parts.control.tasks.clone();
+            tracker.spawn(parts.remove(Some(Reason::Congestion)));
+        }
+    }
+}
+
+impl Parts {
+    async fn remove(self, hang_up: Option<Reason>) {
+        let (rest, hub) = (&self.control.rest, &self.control.hub);
+        let hang_up = hang_up.filter(|_| self.caller.ended().is_none());
+        let caller = async {
+            let Some(reason) = hang_up else { return Ok(()) };
+            let id = self.caller.id();
+            let done = twice(|| rest.hang_up(&id, reason)).await;
+            if done.is_err() {
+                hub.doom(&id);
+            }
+            done
+        };
+        let own = futures_util::future::join_all(self.asked.iter().map(|asked| async move {
+            match asked {
+                Asked::Bridge(id) => twice(|| rest.destroy_bridge(id)).await,
+                Asked::Media(id) => twice(|| rest.hang_up(id, Reason::Normal)).await,
+            }
+        }));
+        let (caller, own) = tokio::join!(caller, own);
+        if let Some(error) = own.into_iter().chain([caller]).find_map(Result::err) {
+            tracing::warn!(channel = %self.caller.id(), %error, "a call is not wholly removed from Asterisk yet");
+            hub.want_sweep();
+        }
+    }
+}
+
+/// Once more if Asterisk could not be asked.
+async fn twice<F: Future<Output = Result<(), Error>>>(what: impl Fn() -> F) -> Result<(), Error> {
+    match what().await {
+        Err(Error::Timeout(_) | Error::Unreachable(_)) => {
+            sleep(RETRY).await;
+            what().await
+        }
+        result => result,
+    }
+}
+
+async fn enter(rest: &Rest, bridge: &str, channels: &[&str]) -> Result<(), Error> {
+    for _ in 1..ENTRY_TRIES {
+        match rest.add_channels(bridge, channels).await {
+            Err(Error::Refused { status: 409 | 422, .. }) => sleep(ENTRY_PAUSE).await,
+            result => return result,
+        }
+    }
+    rest.add_channels(bridge, channels).await
+}
