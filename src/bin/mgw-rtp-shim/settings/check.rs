@@ -36,7 +36,7 @@ const CLASSIC: [(&str, &str, Option<u16>); 4] =
 
 /// UUIDs of the sample dialplan for 7000 and 7001. They are no secret: what protects the port is loopback.
 const CLASSIC_UUIDS: [(&str, &str); 2] =
-    [("7000a000-6d67-4777-8000-000000007000", "7000"), ("7001a000-6d67-4777-8000-000000007001", "7001")];
+    [("6f0f1c9a-3d64-4f0e-9f63-52a1c2f97000", "7000"), ("6f0f1c9a-3d64-4f0e-9f63-52a1c2f97001", "7001")];
 
 /// Checks a table against itself and against the library's settings.
 ///
