@@ -100,7 +100,10 @@ async fn listen(
     ready.send(()).expect("the test waits");
     loop {
         tokio::select! {
-            _ = &mut stopped => return,
+            _ = &mut stopped => {
+                let _ = socket.close(None).await;
+                return;
+            }
             message = socket.next() => match message {
                 Some(Ok(Message::Text(text))) => {
                     kept.lock().expect("events").push(serde_json::from_str(&text).expect("an event is JSON"));

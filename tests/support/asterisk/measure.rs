@@ -13,9 +13,8 @@ fn db(power: f64) -> f64 {
 
 /// Mean power of each whole frame of 10 ms; 1.0 is the power of a constant full-scale value.
 fn frames(samples: &[i16], rate: u32) -> Vec<f64> {
-    let power = |frame: &[i16]| {
-        frame.iter().map(|s| (f64::from(*s) / 32768.0).powi(2)).sum::<f64>() / frame.len() as f64
-    };
+    let power =
+        |frame: &[i16]| frame.iter().map(|s| (f64::from(*s) / 32768.0).powi(2)).sum::<f64>() / frame.len() as f64;
     samples.chunks_exact(rate as usize / 100).map(power).collect()
 }
 

@@ -213,10 +213,9 @@ impl PhoneCall {
     pub fn send_dtmf(&self, keys: &str) {
         let channel = self.channel().expect("a call");
         for key in keys.chars() {
-            let reply = self.inner.action(
-                "PlayDTMF",
-                &[("Channel", &channel), ("Digit", &key.to_string()), ("Duration", "200")],
-            );
+            let reply = self
+                .inner
+                .action("PlayDTMF", &[("Channel", &channel), ("Digit", &key.to_string()), ("Duration", "200")]);
             assert_eq!(reply["Response"], "Success", "{reply:?}");
             std::thread::sleep(Duration::from_millis(300));
         }
@@ -290,7 +289,7 @@ fn pjsip(gateway: u16, own: u16) -> String {
              [{phone}]\ntype = registration\ntransport = transport\noutbound_auth = {phone}\n\
              server_uri = sip:127.0.0.1:{gateway}\nclient_uri = sip:{phone}@127.0.0.1:{gateway}\n\
              contact_user = {phone}\nline = yes\nendpoint = {phone}-in\nretry_interval = 5\n\
-             forbidden_retry_interval = 5\nfatal_retry_interval = 5\nmax_retries = 1000\n\
+             max_random_initial_delay = 0\nforbidden_retry_interval = 5\nfatal_retry_interval = 5\nmax_retries = 1000\n\
              [{phone}-in](line)\nallow = slin16,g722,ulaw\n"
         );
         for codec in CODECS {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Range;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -67,6 +68,20 @@ fn triplet() -> String {
     format!("{}-linux-gnu", std::env::consts::ARCH)
 }
 
+/// Asterisk's data folder as links into the root. Debian's link `sounds/en` is made when the package is configured and
+/// leads out of the root, so it is made here.
+fn link_data(folder: &Path) {
+    let data = root().join("usr/share/asterisk");
+    fs::create_dir_all(folder.join("sounds")).expect("data folder");
+    for entry in fs::read_dir(&data).expect("the root's data") {
+        let name = entry.expect("entry").file_name();
+        if name != "sounds" {
+            symlink(data.join(&name), folder.join(&name)).expect("link");
+        }
+    }
+    symlink(data.join("sounds/en_US_f_Allison"), folder.join("sounds/en")).expect("link");
+}
+
 /// A sample configuration file of `examples/asterisk`.
 fn sample(name: &str) -> String {
     let path = format!("{}/examples/asterisk/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -123,13 +138,14 @@ impl Asterisk {
         for name in ["etc", "run", "log", "spool", "db", "cache", "lib", "sound"] {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
+        link_data(&folder.path().join("data"));
         let (f, r) = (folder.path().display(), root().display());
         let triplet = triplet();
         let directories = format!(
             "[directories]\nastcachedir => {f}/cache\nastetcdir => {f}/etc\n\
              astmoddir => {r}/usr/lib/{triplet}/asterisk/modules\nastvarlibdir => {f}/lib\nastdbdir => {f}/db\n\
-             astkeydir => {f}/lib\nastdatadir => {r}/usr/share/asterisk\n\
-             astagidir => {r}/usr/share/asterisk/agi-bin\nastspooldir => {f}/spool\nastrundir => {f}/run\n\
+             astkeydir => {f}/lib\nastdatadir => {f}/data\n\
+             astagidir => {f}/data/agi-bin\nastspooldir => {f}/spool\nastrundir => {f}/run\n\
              astlogdir => {f}/log\nastsbindir => {r}/usr/sbin\n"
         );
         let asterisk = Asterisk { folder, ports: Ports::claim(), run: None };
@@ -295,7 +311,8 @@ impl Drop for Asterisk {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
+            let noise = |line: &&str| line.contains("Remote UNIX connection") || line.contains("manager.c: Manager");
+            let lines: Vec<&str> = log.lines().filter(|line| !noise(line)).collect();
             let tail = lines[lines.len().saturating_sub(60)..].join("\n");
             eprintln!("---- the end of the log of {}\n{tail}\n----", self.folder.path().display());
         }
