@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::asterisk::measure::{amplitude, first_audio_s, level_dbfs, longest_gap_s, share_above, tone};
 use support::asterisk::phones::RATE;
-use support::asterisk::{AriApp, Asterisk, Codec, PhoneCall, Phones};
+use support::asterisk::{AriApp, Asterisk, Codec, LightPhone, PhoneCall, Phones};
 use support::leg::hear;
 use support::live::sentence;
 use support::wait_for;
@@ -67,9 +67,25 @@ fn telephone_band_phones_hear_their_echo_whole() {
     echo(Codec::Ulaw);
 }
 
+trait HangUp {
+    fn hang_up(&self) -> Vec<i16>;
+}
+
+impl HangUp for PhoneCall {
+    fn hang_up(&self) -> Vec<i16> {
+        PhoneCall::hang_up(self)
+    }
+}
+
+impl HangUp for LightPhone {
+    fn hang_up(&self) -> Vec<i16> {
+        LightPhone::hang_up(self)
+    }
+}
+
 /// A phone in `Stasis(mgw,7777)`, answered, in a bridge with an ExternalMedia channel that talks to a socket of the test.
-struct Leg {
-    call: PhoneCall,
+struct Leg<P> {
+    call: P,
     caller: String,
     media: String,
     bridge: String,
@@ -78,8 +94,8 @@ struct Leg {
     address: std::net::SocketAddr,
 }
 
-impl Leg {
-    fn new(gateway: &Asterisk, app: &AriApp, call: PhoneCall, format: &str) -> Leg {
+impl<P: HangUp> Leg<P> {
+    fn new(gateway: &Asterisk, app: &AriApp, call: P, format: &str) -> Leg<P> {
         // Events of earlier calls are kept: this one's channel is there and rings.
         let rings = |id: &serde_json::Value| {
             gateway.ari("GET", &format!("/channels/{}", id.as_str().expect("id")), "").1["state"] == "Ring"
@@ -278,13 +294,12 @@ fn asterisk_hears_only_static_payload_types_and_g722_is_the_wide_one() {
 #[test]
 fn numbers_may_wrap_and_a_new_source_is_heard_but_old_numbers_are_not() {
     let gateway = Asterisk::gateway();
-    let phones = Phones::new(&gateway);
     let app = AriApp::connect(&gateway, "mgw");
     let sound: Vec<Vec<u8>> = tone(1000.0, 4000.0, 0.8, 8000)
         .chunks(160)
         .map(|chunk| chunk.iter().flat_map(|s| s.to_be_bytes()).collect())
         .collect();
-    let leg = Leg::new(&gateway, &app, phones.call("7777", Codec::L16, &[]), "slin16");
+    let leg = Leg::new(&gateway, &app, LightPhone::call(&gateway, "7777", &[]), "slin16");
     leg.send_from(1, (u16::MAX - 10, u32::MAX - 1600), 10, 160, &sound);
     std::thread::sleep(S / 2);
     leg.send_from(2, (100, 5), 10, 160, &sound);
@@ -386,28 +401,20 @@ fn it_can_be_restarted_stopped_and_never_outlives_the_test() {
 }
 
 #[test]
-fn forty_phones_at_once_lose_no_word() {
+fn forty_light_phones_at_once_lose_no_word() {
     let gateway = Asterisk::gateway();
-    let phones = Phones::new(&gateway);
     let words = |i: u16| 40 * i..40 * i + 40;
-    let (gateway_before, phones_before) = (gateway.cpu(), phones.asterisk().cpu());
+    let before = gateway.cpu();
     let begin = Instant::now();
-    let calls: Vec<PhoneCall> = (0..40)
-        .map(|i| {
-            let codec = if i % 2 == 0 { Codec::L16 } else { Codec::Ulaw };
-            phones.call("9000", codec, &sentence("en", words(i), RATE, Duration::ZERO))
-        })
-        .collect();
-    calls.iter().for_each(PhoneCall::wait_up);
-    calls.iter().for_each(PhoneCall::wait_said_all);
+    let calls: Vec<LightPhone> =
+        (0..40).map(|i| LightPhone::call(&gateway, "9000", &sentence("en", words(i), RATE, Duration::ZERO))).collect();
+    calls.iter().for_each(LightPhone::wait_up);
+    assert_eq!(gateway.leftovers().len(), 40, "one channel each");
+    calls.iter().for_each(LightPhone::wait_said_all);
     std::thread::sleep(S / 2);
     let seconds = begin.elapsed().as_secs_f64();
-    let share = |cpu: Duration| 100.0 * cpu.as_secs_f64() / seconds / 40.0;
-    println!(
-        "processor per call in {seconds:.1} s: gateway {:.2} % of a core, phones {:.2} %",
-        share(gateway.cpu() - gateway_before),
-        share(phones.asterisk().cpu() - phones_before)
-    );
+    let share = 100.0 * (gateway.cpu() - before).as_secs_f64() / seconds / 40.0;
+    println!("the gateway's Asterisk took {share:.2} % of a core per call in {seconds:.1} s");
     for (i, call) in (0..).zip(&calls) {
         let report = hear(&call.hang_up(), RATE);
         let numbers: Vec<u16> = report.words.iter().map(|(_, n)| *n).collect();
@@ -415,6 +422,19 @@ fn forty_phones_at_once_lose_no_word() {
         assert_eq!(report.damaged, 0, "call {i}");
     }
     wait_for("an empty gateway", 10 * S, || gateway.leftovers().is_empty());
+}
+
+#[test]
+fn a_light_phone_is_told_when_it_is_refused_or_the_other_side_hangs_up() {
+    let gateway = Asterisk::gateway();
+    let refused = LightPhone::call(&gateway, "7777", &[]);
+    refused.wait_gone();
+    assert_eq!(refused.status(), 503, "no shim: congestion");
+    let call = LightPhone::call(&gateway, "9000", &[]);
+    call.wait_up();
+    wait_for("its echo", 10 * S, || call.packets() > 10);
+    gateway.rx("channel request hangup all");
+    call.wait_gone();
 }
 
 /// A message of AudioSocket: kind and payload; none at the end.

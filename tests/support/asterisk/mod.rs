@@ -8,8 +8,11 @@
 //! call.wait_up();
 //! let heard = call.hang_up();                               // what the phone heard since the answer, 16 kHz
 //! ```
+//!
+//! [`LightPhone`] is the phone for many calls at once.
 
 pub mod ari;
+pub mod light;
 mod manager;
 pub mod measure;
 pub mod phones;
@@ -17,5 +20,6 @@ mod ports;
 mod process;
 
 pub use ari::AriApp;
+pub use light::LightPhone;
 pub use phones::{Codec, PhoneCall, Phones};
 pub use process::Asterisk;

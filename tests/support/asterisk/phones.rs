@@ -1,7 +1,7 @@
 //! A second Asterisk as phones: real SIP and RTP, a file as the microphone, a recording of the ear.
 //!
 //! A phone never falls silent on the wire: behind what it says it sends silence, as telephones do. It costs about 0.7 %
-//! of a core for each call, so 40 at once need no other phone.
+//! of a core for each call. Where the machine is busy or every sample counts, take [`super::LightPhone`] instead.
 
 use std::fs;
 use std::path::PathBuf;

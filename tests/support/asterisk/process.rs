@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::ari;
+use super::light;
 use super::ports::Ports;
 
 /// Starts Asterisk and ends it when its standard input closes, which also happens when the test is killed; unless it was
@@ -113,7 +114,7 @@ impl Asterisk {
         let dialplan = put(&sample("extensions.conf"), "127.0.0.1:9092", &audiosocket);
         let dialplan = format!("{dialplan}\n[mgw]\nexten => 9000,1,Answer()\n same => n,Echo()\n{extensions}\n");
         for (name, text) in [
-            ("pjsip.conf", pjsip),
+            ("pjsip.conf", pjsip + light::ENDPOINT),
             ("http.conf", http),
             ("rtp.conf", rtp),
             ("extensions.conf", dialplan),
