@@ -1,6 +1,8 @@
-//! What the tests share: the local cloud as a process, coded speech, legs that push and pull in real time.
+//! What the tests share: the local cloud as a process, coded speech, legs that push and pull in real time, and a real
+//! Asterisk with phones.
 #![allow(dead_code, missing_docs)]
 
+pub mod asterisk;
 #[path = "../../src/bin/mgw-local-cloud/coded/codec.rs"]
 pub mod codec;
 pub mod leg;

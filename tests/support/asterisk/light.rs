@@ -1,0 +1,395 @@
+//! A phone without an Asterisk behind it: SIP over UDP and L16/16000, one thread each, for many calls at once.
+//!
+//! The Asterisk phones record by an audiohook, which throws away what it holds when the two directions of a call come
+//! more than 100 ms apart, as they do on a machine that is busy. Here each packet is put where its timestamp says, so
+//! what is missing in the recording was missing on the wire.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Asterisk;
+use super::phones::RATE;
+
+const FRAME: usize = RATE as usize / 50;
+const FRAME_TIME: Duration = Duration::from_millis(20);
+/// Payload type that the phone offers for L16/16000.
+const L16: u8 = 96;
+
+/// An endpoint of the gateway for these phones: known by its name alone, without a password.
+pub const ENDPOINT: &str = "\n[light](phone)\n";
+
+#[derive(Default)]
+struct State {
+    /// What is still to be said.
+    voice: Vec<i16>,
+    said: usize,
+    heard: Vec<i16>,
+    packets: u64,
+    /// Status of the answer to the INVITE, once it is final.
+    status: u16,
+    hang_up: bool,
+    /// The call is over, or was never answered.
+    over: bool,
+}
+
+/// A call; hung up when dropped.
+pub struct LightPhone {
+    state: Arc<Mutex<State>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LightPhone {
+    /// Dials an extension; once it is answered it says `say` (16 kHz), then silence.
+    pub fn call(gateway: &Asterisk, extension: &str, say: &[i16]) -> LightPhone {
+        let state = Arc::new(Mutex::new(State { voice: say.to_vec(), ..State::default() }));
+        let (shared, port, extension) = (state.clone(), gateway.sip_port(), extension.to_owned());
+        let thread = std::thread::Builder::new()
+            .name("phone".into())
+            .spawn(move || {
+                let mut sip = Sip::new(port, &extension);
+                sip.run(&shared);
+                shared.lock().expect("phone").over = true;
+            })
+            .expect("thread");
+        LightPhone { state, thread: Some(thread) }
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&State) -> T) -> T {
+        f(&self.state.lock().expect("phone"))
+    }
+
+    /// Says more, behind what it still has to say.
+    pub fn say(&self, samples: &[i16]) {
+        self.state.lock().expect("phone").voice.extend(samples);
+    }
+
+    /// It was answered and nobody has hung up.
+    pub fn is_up(&self) -> bool {
+        self.read(|s| s.status == 200 && !s.over)
+    }
+
+    /// The call is over, or was refused.
+    pub fn is_gone(&self) -> bool {
+        self.read(|s| s.over)
+    }
+
+    /// Final status of the call's INVITE; 0 while it rings.
+    pub fn status(&self) -> u16 {
+        self.read(|s| s.status)
+    }
+
+    pub fn has_said_all(&self) -> bool {
+        self.read(|s| s.said >= s.voice.len())
+    }
+
+    /// RTP packets that have come.
+    pub fn packets(&self) -> u64 {
+        self.read(|s| s.packets)
+    }
+
+    /// What was heard since the first packet, as 16 kHz samples.
+    pub fn heard(&self) -> Vec<i16> {
+        self.read(|s| s.heard.clone())
+    }
+
+    fn wait(&self, what: &str, condition: impl Fn(&LightPhone) -> bool) {
+        let begin = Instant::now();
+        while !condition(self) {
+            assert!(begin.elapsed() < Duration::from_secs(120), "waited 120 s for {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn wait_up(&self) {
+        self.wait("an answer", |p| {
+            assert!(p.status() < 300, "refused with {}", p.status());
+            p.is_up()
+        });
+    }
+
+    pub fn wait_gone(&self) {
+        self.wait("the end of the call", LightPhone::is_gone);
+    }
+
+    pub fn wait_said_all(&self) {
+        self.wait("the end of what the phone says", LightPhone::has_said_all);
+    }
+
+    /// Hangs up (nothing, if the other side has) and returns what was heard.
+    pub fn hang_up(&self) -> Vec<i16> {
+        self.state.lock().expect("phone").hang_up = true;
+        self.wait_gone();
+        self.heard()
+    }
+}
+
+impl Drop for LightPhone {
+    fn drop(&mut self) {
+        // A poisoned lock: the thread has ended.
+        if let Ok(mut state) = self.state.lock() {
+            state.hang_up = true;
+        }
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            ended.expect("it is joined once").expect("a phone's thread");
+        }
+    }
+}
+
+/// The phone's side of one SIP dialog (RFC 3261), as much of it as one call needs.
+struct Sip {
+    sip: UdpSocket,
+    rtp: UdpSocket,
+    gateway: SocketAddr,
+    own: SocketAddr,
+    uri: String,
+    tag: String,
+    call_id: String,
+    /// The gateway's tag, and the address that requests within the call go to.
+    to: String,
+    contact: String,
+    sequence: u32,
+}
+
+impl Sip {
+    fn new(port: u16, extension: &str) -> Sip {
+        let sip = UdpSocket::bind("127.0.0.1:0").expect("a SIP socket");
+        let rtp = UdpSocket::bind("127.0.0.1:0").expect("an RTP socket");
+        let own = sip.local_addr().expect("address");
+        let uri = format!("sip:{extension}@127.0.0.1:{port}");
+        let unique = format!("{}-{}", own.port(), std::process::id());
+        let (to, contact) = (format!("<{uri}>"), uri.clone());
+        let gateway = SocketAddr::from(([127, 0, 0, 1], port));
+        Sip { sip, rtp, gateway, own, uri, tag: unique.clone(), call_id: unique, to, contact, sequence: 0 }
+    }
+
+    fn offer(&self) -> String {
+        let port = self.rtp.local_addr().expect("address").port();
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP {L16}\r\n\
+             a=rtpmap:{L16} L16/16000\r\na=ptime:20\r\na=sendrecv\r\n"
+        )
+    }
+
+    /// Sends a request; `branch` tells transactions apart, and an ACK is one of its own after a 2xx (RFC 3261 13.2.2.4).
+    fn request(&self, method: &str, branch: &str, body: &str) {
+        let Sip { own, uri, tag, call_id, to, contact, sequence, .. } = self;
+        let target = if method == "INVITE" { uri } else { contact };
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let length = body.len();
+        let text = format!(
+            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {own};rport;branch=z9hG4bK{tag}{branch}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:light@{own}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {sequence} {method}\r\nContact: <sip:light@{own}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+        );
+        self.sip.send_to(text.as_bytes(), self.gateway).expect("send");
+    }
+
+    /// The next message within a time.
+    fn receive(&self, time: Duration) -> Option<String> {
+        let mut packet = vec![0; 8192];
+        let outcome = if time.is_zero() {
+            self.sip.set_nonblocking(true).expect("non-blocking");
+            let outcome = self.sip.recv(&mut packet);
+            self.sip.set_nonblocking(false).expect("blocking");
+            outcome
+        } else {
+            self.sip.set_read_timeout(Some(time)).expect("timeout");
+            self.sip.recv(&mut packet)
+        };
+        outcome.ok().map(|n| String::from_utf8_lossy(&packet[..n]).into_owned())
+    }
+
+    fn run(&mut self, state: &Mutex<State>) {
+        let Some(peer) = self.invite(state) else { return };
+        state.lock().expect("phone").status = 200;
+        if self.talk(state, peer) {
+            self.bye();
+        }
+    }
+
+    /// Dials; where to send RTP, or none when it is refused or hung up first.
+    fn invite(&mut self, state: &Mutex<State>) -> Option<SocketAddr> {
+        self.sequence = 1;
+        let offer = self.offer();
+        self.request("INVITE", "i", &offer);
+        let mut heard_of = false;
+        loop {
+            if state.lock().expect("phone").hang_up {
+                // Before any provisional answer there is nothing to cancel (RFC 3261 9.1); the thread ends all the same.
+                self.request("CANCEL", "i", "");
+                return None;
+            }
+            let Some(text) = self.receive(Duration::from_millis(500)) else {
+                if !heard_of {
+                    self.request("INVITE", "i", &offer);
+                }
+                continue;
+            };
+            heard_of = true;
+            let status = status(&text);
+            if status < 200 {
+                continue;
+            }
+            self.to = header(&text, "To").unwrap_or_default();
+            if status >= 300 {
+                self.request("ACK", "i", "");
+                state.lock().expect("phone").status = status;
+                return None;
+            }
+            let contact = header(&text, "Contact").expect("a 200 has a contact");
+            self.contact = contact.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned();
+            self.request("ACK", "a", "");
+            let media = text.lines().find_map(|line| line.strip_prefix("m=audio ")).expect("an answer with audio");
+            let port = media.split(' ').next().and_then(|p| p.parse().ok()).expect("a port");
+            return Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        }
+    }
+
+    /// Speaks and listens on an absolute clock; true when it is up to us to hang up.
+    fn talk(&self, state: &Mutex<State>, peer: SocketAddr) -> bool {
+        let mut ear = Ear::default();
+        let (mut sequence, mut timestamp) = (0_u16, 0_u32);
+        let mut packet = vec![0; 12 + 2 * FRAME];
+        let mut next = Instant::now();
+        loop {
+            {
+                let mut state = state.lock().expect("phone");
+                if state.hang_up {
+                    return true;
+                }
+                packet[..4].copy_from_slice(&[0x80, L16, (sequence >> 8) as u8, sequence as u8]);
+                packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
+                packet[8..12].copy_from_slice(&u32::from(self.own.port()).to_be_bytes());
+                for (i, bytes) in packet[12..].chunks_exact_mut(2).enumerate() {
+                    let sample = state.voice.get(state.said + i).copied().unwrap_or(0);
+                    bytes.copy_from_slice(&sample.to_be_bytes());
+                }
+                state.said = (state.said + FRAME).min(state.voice.len());
+            }
+            // Refused when the gateway has closed its end: the BYE is on its way.
+            let _ = self.rtp.send_to(&packet, peer);
+            (sequence, timestamp) = (sequence.wrapping_add(1), timestamp.wrapping_add(FRAME as u32));
+            next += FRAME_TIME;
+            self.listen(state, &mut ear, next);
+            while let Some(text) = self.receive(Duration::ZERO) {
+                if self.respond(&text) {
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Takes what comes until it is time to send again.
+    fn listen(&self, state: &Mutex<State>, ear: &mut Ear, until: Instant) {
+        let mut packet = [0; 2048];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.rtp.set_read_timeout(Some(left)).expect("timeout");
+            match self.rtp.recv(&mut packet) {
+                Ok(n) if n > 12 && packet[1] & 0x7f == L16 => {
+                    ear.place(&packet[..n], &mut state.lock().expect("phone"));
+                }
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+                // Refused by the gateway's closed port.
+                Err(_) => std::thread::sleep(until.saturating_duration_since(Instant::now())),
+            }
+        }
+    }
+
+    /// Answers a request of the gateway; true for the one that ends the call.
+    fn respond(&self, text: &str) -> bool {
+        let method = text.split(' ').next().unwrap_or_default();
+        if method == "SIP/2.0" {
+            // The 200 again: our ACK was lost.
+            if header(text, "CSeq").is_some_and(|c| c.ends_with("INVITE")) {
+                self.request("ACK", "a", "");
+            }
+            return false;
+        }
+        if method == "ACK" {
+            return false;
+        }
+        let body = if method == "INVITE" { self.offer() } else { String::new() };
+        let mut reply = String::from("SIP/2.0 200 OK\r\n");
+        for line in text.lines().take_while(|line| !line.is_empty()) {
+            if ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)) {
+                reply += line;
+                reply += "\r\n";
+            }
+        }
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        reply += &format!("Contact: <sip:light@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}", self.own, body.len());
+        self.sip.send_to(reply.as_bytes(), self.gateway).expect("send");
+        method == "BYE"
+    }
+
+    fn bye(&mut self) {
+        self.sequence = 2;
+        for _ in 0..10 {
+            self.request("BYE", "b", "");
+            while let Some(text) = self.receive(Duration::from_millis(500)) {
+                if header(&text, "CSeq").is_some_and(|c| c.ends_with("BYE")) {
+                    // Its answer, or the gateway's own BYE, which crossed ours.
+                    self.respond(&text);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn status(text: &str) -> u16 {
+    let number = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));
+    number.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+fn header(text: &str, name: &str) -> Option<String> {
+    text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
+}
+
+/// Puts packets where their timestamps say.
+#[derive(Default)]
+struct Ear {
+    begin: Option<Instant>,
+    /// Source, its first timestamp, and where that lies in the recording.
+    source: Option<(u32, u32, usize)>,
+}
+
+impl Ear {
+    fn place(&mut self, packet: &[u8], state: &mut State) {
+        let number = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
+        let (timestamp, source) = (number(4), number(8));
+        let begin = *self.begin.get_or_insert_with(Instant::now);
+        state.packets += 1;
+        let (first, base) = match self.source {
+            Some((known, first, base)) if known == source => (first, base),
+            _ => {
+                // A new source has a new clock: it begins now, behind what was there.
+                let now = (begin.elapsed().as_secs_f64() * f64::from(RATE)) as usize;
+                let base = now.max(state.heard.len());
+                self.source = Some((source, timestamp, base));
+                (timestamp, base)
+            }
+        };
+        // Signed: a packet that overtook the first one is before it, and an hour ahead is no packet of this call.
+        let offset = i64::from(timestamp.wrapping_sub(first) as i32);
+        let Ok(at) = usize::try_from(base as i64 + offset) else { return };
+        if at > state.heard.len() + 3600 * RATE as usize {
+            return;
+        }
+        let samples = packet[12..].chunks_exact(2).map(|b| i16::from_be_bytes([b[0], b[1]]));
+        let end = at + (packet.len() - 12) / 2;
+        if state.heard.len() < end {
+            state.heard.resize(end, 0);
+        }
+        state.heard[at..end].iter_mut().zip(samples).for_each(|(to, from)| *to = from);
+    }
+}
