@@ -122,6 +122,13 @@ impl Concealer {
         self.remember(audio);
     }
 
+    /// What comes next begins anew: it is not touched if the concealment has faded out.
+    pub fn rest(&mut self) {
+        if self.gain <= 0.0 {
+            self.erased = 0;
+        }
+    }
+
     /// Prepares that the next received audio does not follow what was heard: the two will be crossfaded.
     pub fn cut(&mut self) {
         if self.erased == 0 {

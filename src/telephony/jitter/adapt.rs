@@ -15,8 +15,9 @@ const LOW_SPEECH: i64 = 200;
 /// … shed in pauses above the third, in speech above the fourth.
 const HIGH_QUIET: i64 = 8_000;
 const HIGH_SPEECH: i64 = 16_000;
-/// Speech is touched only if no pause came for so many frames …
+/// Speech is touched only if no pause came for so many frames, fewer if the buffer may run dry …
 const PATIENCE: u32 = 75;
+const PATIENCE_TO_GAIN: u32 = 15;
 /// … and then at most one part in so many of it.
 const RATE: i64 = 14;
 /// Correlation at which a period is taken out or repeated.
@@ -105,7 +106,7 @@ impl JitterBuffer {
         // Half of a pause at most, so that it stays one.
         let run = self.quiet_run(ahead);
         let chunk = (run.saturating_sub(overlap) / 2).min(self.frame as usize / 2).min(excess as usize);
-        if chunk >= overlap && self.quiet_behind(overlap) {
+        if chunk >= overlap && self.quiet_behind(overlap) >= overlap {
             self.adapt.waited = 0;
             self.take_out(chunk, overlap);
         } else if above > HIGH_SPEECH && self.adapt.waited >= PATIENCE && self.adapt.rest == 0 {
@@ -131,12 +132,12 @@ impl JitterBuffer {
     fn gain(&mut self, below: i64) {
         let overlap = self.hz as usize / 400;
         let ahead = self.queue.contiguous(self.next, self.hz as usize / 25);
-        let lacking = ((2 * SLACK - below) * self.hz / 1_000_000) as usize;
-        let chunk = lacking.min(self.frame as usize / 2).min(self.hz as usize / 100).max(overlap);
-        if self.quiet_run(ahead) >= overlap && self.quiet_behind(chunk) {
+        let lacking = (((2 * SLACK - below) * self.hz / 1_000_000) as usize).max(overlap);
+        let chunk = lacking.min(self.frame as usize).min(self.quiet_behind(self.hz as usize / 50));
+        if chunk >= overlap && self.quiet_run(ahead) >= overlap {
             self.adapt.waited = 0;
             self.put_in(chunk, overlap);
-        } else if below < LOW_SPEECH && self.adapt.rest == 0 {
+        } else if below < LOW_SPEECH && self.adapt.waited >= PATIENCE_TO_GAIN && self.adapt.rest == 0 {
             let most = self.hz as usize / 80;
             let history = self.concealer.history();
             if let Some((period, alike)) = self.scaler.period_behind(&self.queue, self.next, ahead, history, most)
@@ -165,8 +166,11 @@ impl JitterBuffer {
         samples.chunks_exact(step).take_while(|block| mean_square(block) < quiet).count() * step
     }
 
-    fn quiet_behind(&self, len: usize) -> bool {
+    /// How many of the samples heard last were quiet, up to `most`, in steps of 2.5 ms.
+    fn quiet_behind(&self, most: usize) -> usize {
+        let quiet = self.adapt.quiet();
+        let step = self.hz as usize / 400;
         let history = self.concealer.history();
-        mean_square(&history[history.len().saturating_sub(len)..]) < self.adapt.quiet()
+        history.rchunks_exact(step).take(most / step).take_while(|block| mean_square(block) < quiet).count() * step
     }
 }

@@ -132,11 +132,14 @@ impl Queue {
         if let Some(after) = self.entries.get(at) {
             entry.to = entry.to.min(after.from);
         }
-        let empty = entry.to <= entry.from;
-        if empty && !samples.is_empty() {
+        if entry.to <= entry.from && !samples.is_empty() {
             return Err(Refused::Duplicate);
         }
-        entry.to = entry.to.max(entry.from);
+        if samples.is_empty() {
+            entry.to = entry.from;
+            self.entries.insert(at, entry);
+            return Ok(0);
+        }
         let part = &samples[(entry.from - begin) as usize..(entry.to - begin) as usize];
         self.write(entry.from, part);
         self.entries.insert(at, entry);
