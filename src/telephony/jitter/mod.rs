@@ -293,12 +293,15 @@ impl JitterBuffer {
         let ahead = number - newest.sequence;
         if ahead > 0 {
             self.seen = if ahead < 64 { self.seen << ahead | 1 } else { 1 };
-        } else if ahead > -64 {
+        } else if ahead <= -64 {
+            self.stats.reordered += 1;
+        } else {
             let bit = 1 << -ahead;
             if self.seen & bit != 0 {
                 return None;
             }
             self.seen |= bit;
+            self.stats.reordered += 1;
         }
         Some(number)
     }
@@ -328,7 +331,7 @@ impl JitterBuffer {
         }
         // Sent before the first one, and that is not being heard yet.
         let first = self.queue.front_mut().filter(|e| e.start && e.sequence == self.scale_from)?;
-        if first.from != self.next || from + len > self.next || from < self.next - self.max / 2 {
+        if len == 0 || first.from != self.next || from + len > self.next || newest.to - from > self.max {
             return None;
         }
         first.start = false;

@@ -126,10 +126,11 @@ impl Queue {
         {
             at += 1;
         }
-        if let Some(before) = at.checked_sub(1).and_then(|i| self.entries.get(i)) {
+        let has_samples = |e: &&Entry| e.from < e.to;
+        if let Some(before) = self.entries.range(..at).rev().find(has_samples) {
             entry.from = entry.from.max(before.to);
         }
-        if let Some(after) = self.entries.get(at) {
+        if let Some(after) = self.entries.range(at..).find(has_samples) {
             entry.to = entry.to.min(after.from);
         }
         if entry.to <= entry.from && !samples.is_empty() {

@@ -166,3 +166,65 @@ fn late_double_and_too_much() {
     assert_eq!(buffer.put(ms(100), 99, 99 * 320, &[0; 100_000]), Put::Overflow);
     check(&buffer.stats());
 }
+
+/// A vowel of 125 to 160 Hz without any pause.
+fn vowel(seconds: usize) -> Vec<i16> {
+    let mut phase = 0.0_f64;
+    (0..seconds * HZ as usize)
+        .map(|i| {
+            let t = i as f64 / f64::from(HZ);
+            phase += (142.0 + 18.0 * (t * 2.0).sin()) / f64::from(HZ) * std::f64::consts::TAU;
+            (1..12).map(|k| (phase * f64::from(k)).sin() * 4000.0 / f64::from(k)).sum::<f64>() as i16
+        })
+        .collect()
+}
+
+/// Largest bend (second difference) of a stretch.
+fn roughness(samples: &[i16]) -> i32 {
+    samples.windows(3).map(|w| (i32::from(w[0]) - 2 * i32::from(w[1]) + i32::from(w[2])).abs()).max().unwrap_or(0)
+}
+
+#[test]
+fn without_pauses_delay_is_shed_by_single_periods() {
+    let signal = vowel(25);
+    let mut packets = send(HZ, signal.len(), &[20], 0, 0);
+    for packet in packets.iter_mut().filter(|p| (2_000_000..2_200_000).contains(&p.at)) {
+        packet.at = 2_200_000;
+    }
+    let run = run(Config::new(HZ), packets, &signal, 20, 0);
+    let stats = run.stats;
+    assert_eq!((stats.underruns, stats.lost, stats.late), (1, 0, 0), "{stats:?}");
+    // Ten seconds after the stall it begins; at most a tenth of the speech is taken.
+    let left = stats.inserted_samples - stats.removed_samples;
+    assert!(left <= u64::from(HZ) / 50, "{stats:?}");
+    let depth = |second: usize| run.depth_ms[second * 50];
+    assert!(depth(9) > 180.0 && depth(20) < 40.0, "{} {}", depth(9), depth(20));
+    for second in 10..20 {
+        assert!(depth(second) - depth(second + 1) <= 100.0, "{:?}", &run.depth_ms);
+    }
+    let smooth = roughness(&signal);
+    let shed = &run.out[9 * HZ as usize..24 * HZ as usize];
+    assert!(roughness(shed) <= smooth * 3 / 2, "{} instead of {smooth}", roughness(shed));
+}
+
+#[test]
+fn without_pauses_time_is_gained_by_single_periods() {
+    // The sender's clock is 0.3 % slow.
+    let signal = vowel(20);
+    let mut packets = send(HZ, signal.len(), &[20], 0, 0);
+    for packet in &mut packets {
+        packet.at += packet.at * 3 / 1000;
+    }
+    let run = run(Config::new(HZ), packets, &signal, 20, 0);
+    let stats = run.stats;
+    assert_eq!(
+        (stats.underruns, stats.concealed_samples, stats.late, stats.removed_samples),
+        (0, 0, 0, 0),
+        "{stats:?}"
+    );
+    let lacking = 20 * u64::from(HZ) * 3 / 1000;
+    assert!(stats.inserted_samples.abs_diff(lacking) <= u64::from(HZ) / 50, "{stats:?}");
+    let smooth = roughness(&signal);
+    let played = &run.out[HZ as usize..19 * HZ as usize];
+    assert!(roughness(played) <= smooth * 3 / 2, "{} instead of {smooth}", roughness(played));
+}
