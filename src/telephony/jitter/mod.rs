@@ -48,7 +48,7 @@ pub struct Config {
     pub hz: u32,
     /// Least target delay beyond the fastest packet; 20 ms carry a paced stream on a reading grid of 20 ms.
     pub min_ms: u32,
-    /// Most audio that may wait. More than that and the oldest is dropped.
+    /// Most audio that may wait. More than that and the oldest is dropped; stalls up to this long lose nothing.
     pub max_ms: u32,
 }
 
@@ -166,7 +166,9 @@ impl JitterBuffer {
         }
     }
 
-    /// A packet of decoded audio with its extended sequence number and RTP timestamp, which arrived at `now`.
+    /// A packet of decoded audio with its extended sequence number and RTP timestamp, which arrived at `now` (best the
+    /// kernel's time of receipt: what a busy reader adds is taken for jitter). The marker bit is not needed: a pause shows
+    /// by a timestamp that goes on without a number missing.
     pub fn put(&mut self, now: Duration, sequence: u64, timestamp: u32, samples: &[i16]) -> Put {
         let len = samples.len() as i64;
         if len == 0 {
@@ -327,11 +329,13 @@ impl JitterBuffer {
             return Some((from, false));
         }
         if number >= self.scale_from {
-            return Some((from, false));
+            // An older packet cannot lie far ahead.
+            return (from <= newest.to).then_some((from, false));
         }
         // Sent before the first one, and that is not being heard yet.
+        let end = self.queue.end()?;
         let first = self.queue.front_mut().filter(|e| e.start && e.sequence == self.scale_from)?;
-        if len == 0 || first.from != self.next || from + len > self.next || newest.to - from > self.max {
+        if len == 0 || first.from != self.next || from + len > self.next || end - from > self.max {
             return None;
         }
         first.start = false;

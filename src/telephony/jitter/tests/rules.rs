@@ -228,3 +228,73 @@ fn without_pauses_time_is_gained_by_single_periods() {
     let played = &run.out[HZ as usize..19 * HZ as usize];
     assert!(roughness(played) <= smooth * 3 / 2, "{} instead of {smooth}", roughness(played));
 }
+
+#[test]
+fn a_stall_beyond_the_bound_drops_the_oldest_and_a_larger_bound_nothing() {
+    for (max_ms, whole) in [(400, false), (2_000, true)] {
+        let (signal, said) = words(HZ, 240);
+        let mut packets = send(HZ, signal.len(), &[20], 0, 0);
+        for packet in packets.iter_mut().filter(|p| (2_000_000..3_500_000).contains(&p.at)) {
+            packet.at = 3_500_000;
+        }
+        let run = run(Config { max_ms, ..Config::new(HZ) }, packets, &signal, 20, 0);
+        let stats = run.stats;
+        assert_eq!(stats.overflow > 0, !whole, "{stats:?}");
+        // Of 1500 ms the oldest 1100 go.
+        let gone = u64::from(HZ) * 11 / 10;
+        assert!(stats.overflow_samples.abs_diff(if whole { 0 } else { gone }) <= 640, "{stats:?}");
+        let heard = run.words();
+        let missing = said.iter().filter(|w| !heard.contains(&w.n)).count();
+        assert!(missing <= if whole { 1 } else { 9 }, "{missing} words missing: {stats:?}");
+        let last = run.depth_ms[run.depth_ms.len() - 75];
+        assert!(last <= 40.0, "{last} ms deep at the end: {stats:?}");
+    }
+}
+
+#[test]
+fn a_longer_way_is_followed() {
+    // From the third second on every packet is 600 ms later, which is more than the buffer holds.
+    let (signal, said) = words(HZ, 200);
+    let mut packets = send(HZ, signal.len(), &[20], 0, 0);
+    packets.iter_mut().filter(|p| p.at >= 3_000_000).for_each(|p| p.at += 600_000);
+    let run = run(Config::new(HZ), packets, &signal, 20, 0);
+    let stats = run.stats;
+    // The stream comes back without any delay in hand, which is gained soon.
+    assert!(stats.underruns <= 2 && stats.inserted_samples <= u64::from(HZ) * 64 / 100, "{stats:?}");
+    assert_eq!((stats.late, stats.lost, stats.overflow), (0, 0, 0), "{stats:?}");
+    let heard = run.words();
+    let missing = said.iter().filter(|w| !heard.contains(&w.n)).count();
+    assert!(missing <= 2, "{missing} words missing: {stats:?}");
+}
+
+#[test]
+fn a_reader_that_pauses_finds_everything() {
+    // 200 ms without a tick, then the ticks that were missed all at once.
+    let (signal, said) = words(HZ, 100);
+    let mut buffer = JitterBuffer::new(Config::new(HZ));
+    let mut out = Vec::new();
+    let mut frame = [0; FRAME];
+    for (i, samples) in signal.chunks_exact(FRAME).enumerate() {
+        let i = i as u64;
+        let pause = (150..160).contains(&i);
+        // The time of receipt is the kernel's.
+        buffer.put(ms(20 * i), i, i as u32 * FRAME as u32, samples);
+        let ticks = if pause {
+            0
+        } else if i == 160 {
+            11
+        } else {
+            1
+        };
+        for _ in 0..ticks {
+            buffer.get(ms(20 * i), &mut frame);
+            out.extend_from_slice(&frame);
+        }
+    }
+    let stats = buffer.stats();
+    check(&stats);
+    let delay = stats.silence_samples as usize;
+    assert_eq!((stats.concealed_samples, stats.inserted_samples, stats.late), (0, 0, 0), "{stats:?}");
+    assert_eq!(stats.removed_samples, 0, "{stats:?}");
+    assert_eq!(out[delay..], signal[..out.len() - delay], "{} words", said.len());
+}
