@@ -5,3 +5,4 @@ mod property;
 mod relay;
 mod rows;
 mod rules;
+mod scaling;

@@ -168,7 +168,7 @@ fn late_double_and_too_much() {
 }
 
 /// A vowel of 125 to 160 Hz without any pause.
-fn vowel(seconds: usize) -> Vec<i16> {
+pub fn vowel(seconds: usize) -> Vec<i16> {
     let mut phase = 0.0_f64;
     (0..seconds * HZ as usize)
         .map(|i| {
