@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 # With it set, Rust's own panic hook looks symbols up on the media thread for a second, and the tests that make a room
 # panic would measure that. Hosts should not set it either (docs/architecture.md).
 export RUST_BACKTRACE=0
-features=local-cloud,fault-injection
+features=local-cloud,fault-injection,telephony
 logs=target/test-logs
 mkdir -p "$logs"
 

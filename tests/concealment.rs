@@ -24,6 +24,9 @@ const TEXTS: [&str; 3] = [
     "These days a chicken leg is a rare dish. Rice is often served in round bowls. The juice of lemons makes fine punch.",
 ];
 
+/// What becomes of speech whose marked frames are lost.
+type Conceal = fn(&[i16], &[bool]) -> Vec<i16>;
+
 #[test]
 fn lost_packets_are_concealed_better_than_by_repeating_periods() {
     let dir = tempfile::tempdir().expect("temporary folder");
@@ -31,7 +34,7 @@ fn lost_packets_are_concealed_better_than_by_repeating_periods() {
     let seconds = speech.iter().map(Vec::len).sum::<usize>() as f64 / HZ as f64;
     assert!(seconds >= 30.0, "only {seconds} s of speech");
 
-    let kinds: [(&str, fn(&[i16], &[bool]) -> Vec<i16>); 3] =
+    let kinds: [(&str, Conceal); 3] =
         [("jitter buffer", jitter_buffer), ("pitch repetition", pitch_repetition), ("silence", silence)];
     let mut pairs = String::new();
     let mut file = 0;
@@ -83,11 +86,11 @@ fn jitter_buffer(original: &[i16], lost: &[bool]) -> Vec<i16> {
     let mut buffer = JitterBuffer::new(Config::new(HZ as u32));
     let mut out = Vec::new();
     let mut frame = [0; FRAME];
-    for tick in 0..original.len() / FRAME + 3 {
+    // Three more ticks for what is still on its way.
+    let packets = original.chunks_exact(FRAME).zip(lost).map(|(samples, lost)| (!lost).then_some(samples));
+    for (tick, packet) in packets.chain([None; 3]).enumerate() {
         let now = Duration::from_millis(20 * tick as u64);
-        if let Some(samples) = original.chunks_exact(FRAME).nth(tick)
-            && !lost[tick]
-        {
+        if let Some(samples) = packet {
             buffer.put(now, tick as u64, (tick * FRAME) as u32, samples);
         }
         buffer.get(now, &mut frame);

@@ -15,18 +15,24 @@ const LOW_SPEECH: i64 = 200;
 /// … shed in pauses above the third, in speech above the fourth.
 const HIGH_QUIET: i64 = 8_000;
 const HIGH_SPEECH: i64 = 16_000;
-/// Speech is touched only if no pause came for so many frames …
+/// Speech is touched only if no pause came for so many frames, fewer if the buffer may run dry …
 const PATIENCE: u32 = 75;
+const PATIENCE_TO_GAIN: u32 = 15;
 /// … and then at most one part in so many of it.
 const RATE: i64 = 14;
 /// Correlation at which a period is taken out or repeated.
 const ALIKE: f32 = 0.6;
 
+/// Frames in each half of the window over which the delay is taken.
+const WINDOW: u32 = 16;
+
 /// State of the adaptation.
 #[derive(Debug, Default)]
 pub(super) struct Adapt {
-    /// Smoothed delay beyond the fastest packet, in microseconds.
-    delay: Option<i64>,
+    /// Least delay beyond the fastest packet in the running and the last window, in microseconds: a tick that comes late
+    /// sees more than there is.
+    least: Option<[i64; 2]>,
+    frames: u32,
     /// Mean squares: background and speech.
     floor: f32,
     level: f32,
@@ -38,16 +44,30 @@ pub(super) struct Adapt {
 
 impl Adapt {
     pub fn delay(&self) -> Option<i64> {
-        self.delay
+        self.least.map(|[a, b]| a.min(b))
     }
 
     pub fn forget(&mut self) {
-        self.delay = None;
+        self.least = None;
     }
 
     /// The position moved by so many microseconds against the clock.
-    pub fn moved(&mut self, by: i64) {
-        self.delay = self.delay.map(|d| d + by);
+    fn moved(&mut self, by: i64) {
+        self.least = self.least.map(|least| least.map(|delay| delay + by));
+    }
+
+    /// Notes the delay of a frame and returns that of the window.
+    fn note(&mut self, delay: i64) -> i64 {
+        self.frames += 1;
+        let [running, last] = self.least.unwrap_or([delay; 2]);
+        let least = if self.frames >= WINDOW {
+            self.frames = 0;
+            [delay, running.min(delay)]
+        } else {
+            [running.min(delay), last]
+        };
+        self.least = Some(least);
+        least[0].min(least[1])
     }
 
     /// Learns levels from a received frame.
@@ -70,10 +90,14 @@ impl JitterBuffer {
         (self.delay.spread() + self.micros_of(self.frame)).max(self.min)
     }
 
+    /// The deepest that the buffer shall be: two frames below its bound.
+    fn most(&self) -> i64 {
+        (self.micros_of(self.max) - 2 * self.micros_of(self.frame.max(self.packet))).max(self.min)
+    }
+
     /// `need` within the bounds of the buffer.
     pub(super) fn target(&self) -> i64 {
-        let most = self.micros_of(self.max) - 2 * self.micros_of(self.frame.max(self.packet));
-        self.need().min(most.max(self.min))
+        self.need().min(self.most())
     }
 
     /// Called before a frame is read.
@@ -83,12 +107,13 @@ impl JitterBuffer {
             return;
         }
         let delay = micros(now) - self.micros_of(self.next) - self.delay.base();
-        let smooth = self.adapt.delay.map_or(delay, |d| d + (delay - d) / 8);
-        self.adapt.delay = Some(smooth);
+        let delay = self.adapt.note(delay);
         self.adapt.rest = (self.adapt.rest - self.frame).max(0);
         self.adapt.waited += 1;
-        let above = smooth - self.need();
-        let below = smooth - self.target();
+        let below = delay - self.target();
+        // Arrivals may ask for more than the buffer holds: then it is the depth that must not come near the bound.
+        let depth = self.queue.end().unwrap_or(self.next) - self.next;
+        let above = if self.micros_of(depth) > self.most() { below } else { delay - self.need() };
         if above > HIGH_QUIET {
             self.shed(above);
         } else if below < LOW_QUIET {
@@ -105,16 +130,17 @@ impl JitterBuffer {
         // Half of a pause at most, so that it stays one.
         let run = self.quiet_run(ahead);
         let chunk = (run.saturating_sub(overlap) / 2).min(self.frame as usize / 2).min(excess as usize);
-        if chunk >= overlap && self.quiet_behind(overlap) {
+        if chunk >= overlap && self.quiet_behind(overlap) >= overlap {
             self.adapt.waited = 0;
             self.take_out(chunk, overlap);
-        } else if above > HIGH_SPEECH && self.adapt.waited >= PATIENCE && self.adapt.rest == 0 {
-            if let Some((period, alike)) = self.scaler.period_ahead(&self.queue, self.next, ahead, excess as usize)
-                && (alike >= ALIKE || self.adapt.waited >= 4 * PATIENCE)
-            {
-                self.adapt.rest = period as i64 * RATE;
-                self.take_out(period, period.min(ahead - period));
-            }
+        } else if above > HIGH_SPEECH
+            && self.adapt.waited >= PATIENCE
+            && self.adapt.rest == 0
+            && let Some((period, alike)) = self.scaler.period_ahead(&self.queue, self.next, ahead, excess as usize)
+            && (alike >= ALIKE || self.adapt.waited >= 4 * PATIENCE)
+        {
+            self.adapt.rest = period as i64 * RATE;
+            self.take_out(period, period.min(ahead - period));
         }
     }
 
@@ -131,20 +157,22 @@ impl JitterBuffer {
     fn gain(&mut self, below: i64) {
         let overlap = self.hz as usize / 400;
         let ahead = self.queue.contiguous(self.next, self.hz as usize / 25);
-        let lacking = ((2 * SLACK - below) * self.hz / 1_000_000) as usize;
-        let chunk = lacking.min(self.frame as usize / 2).min(self.hz as usize / 100).max(overlap);
-        if self.quiet_run(ahead) >= overlap && self.quiet_behind(chunk) {
+        let lacking = (((2 * SLACK - below) * self.hz / 1_000_000) as usize).max(overlap);
+        let chunk = lacking.min(self.frame as usize).min(self.quiet_behind(self.hz as usize / 50));
+        if chunk >= overlap && self.quiet_run(ahead) >= overlap {
             self.adapt.waited = 0;
             self.put_in(chunk, overlap);
-        } else if below < LOW_SPEECH && self.adapt.rest == 0 {
-            let most = self.hz as usize / 80;
-            let history = self.concealer.history();
-            if let Some((period, alike)) = self.scaler.period_behind(&self.queue, self.next, ahead, history, most)
-                && (alike >= ALIKE || below < -SLACK / 2)
-            {
-                self.adapt.rest = period as i64 * RATE;
-                self.put_in(period, period.min(ahead));
-            }
+            return;
+        }
+        if below >= LOW_SPEECH || self.adapt.waited < PATIENCE_TO_GAIN || self.adapt.rest > 0 {
+            return;
+        }
+        let (most, history) = (self.hz as usize / 80, self.concealer.history());
+        if let Some((period, alike)) = self.scaler.period_behind(&self.queue, self.next, ahead, history, most)
+            && (alike >= ALIKE || below < -SLACK / 2)
+        {
+            self.adapt.rest = period as i64 * RATE;
+            self.put_in(period, period.min(ahead));
         }
     }
 
@@ -165,8 +193,11 @@ impl JitterBuffer {
         samples.chunks_exact(step).take_while(|block| mean_square(block) < quiet).count() * step
     }
 
-    fn quiet_behind(&self, len: usize) -> bool {
+    /// How many of the samples heard last were quiet, up to `most`, in steps of 2.5 ms.
+    fn quiet_behind(&self, most: usize) -> usize {
+        let quiet = self.adapt.quiet();
+        let step = self.hz as usize / 400;
         let history = self.concealer.history();
-        mean_square(&history[history.len().saturating_sub(len)..]) < self.adapt.quiet()
+        history.rchunks_exact(step).take(most / step).take_while(|block| mean_square(block) < quiet).count() * step
     }
 }

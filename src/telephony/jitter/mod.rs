@@ -48,7 +48,7 @@ pub struct Config {
     pub hz: u32,
     /// Least target delay beyond the fastest packet; 20 ms carry a paced stream on a reading grid of 20 ms.
     pub min_ms: u32,
-    /// Most audio that may wait. More than that and the oldest is dropped.
+    /// Most audio that may wait. More than that and the oldest is dropped; stalls up to this long lose nothing.
     pub max_ms: u32,
 }
 
@@ -58,6 +58,9 @@ impl Config {
         Config { hz, min_ms: 20, max_ms: 400 }
     }
 }
+
+/// A sequence number so far away (hours) belongs to another source.
+const STRANGE: u64 = 1 << 20;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +166,9 @@ impl JitterBuffer {
         }
     }
 
-    /// A packet of decoded audio with its extended sequence number and RTP timestamp, which arrived at `now`.
+    /// A packet of decoded audio with its extended sequence number and RTP timestamp, which arrived at `now` (best the
+    /// kernel's time of receipt: what a busy reader adds is taken for jitter). The marker bit is not needed: a pause shows
+    /// by a timestamp that goes on without a number missing.
     pub fn put(&mut self, now: Duration, sequence: u64, timestamp: u32, samples: &[i16]) -> Put {
         let len = samples.len() as i64;
         if len == 0 {
@@ -198,10 +203,11 @@ impl JitterBuffer {
             }
         }
         let skip = (self.frontier - from).clamp(0, len);
-        let overflow = self.make_room(from + len);
+        let mut entry = Entry { sequence: number, from, to: from + len, kind: Kind::Audio, start };
+        let overflow = self.make_room(&mut entry);
         let skip_now = (self.frontier - from).clamp(skip, len);
         self.stats.overflow_samples += (skip_now - skip) as u64;
-        let entry = Entry { sequence: number, from: from + skip_now, to: from + len, kind: Kind::Audio, start };
+        entry.from += skip_now;
         let wanted = (len - skip_now) as u64;
         match self.queue.insert(entry, &samples[skip_now as usize..]) {
             Ok(new) => {
@@ -227,10 +233,12 @@ impl JitterBuffer {
         let Some(number) = self.number(sequence) else { return };
         let Some((from, _)) = self.place(now, number, timestamp, 0) else { return };
         let from = from.max(self.next);
-        self.make_room(from);
-        let kind = Kind::Noise(level);
+        let mut entry = Entry { sequence: number, from, to: from, kind: Kind::Noise(level), start: false };
+        self.make_room(&mut entry);
+        entry.from = from.max(self.next);
+        entry.to = entry.from;
         // If there is no room the noise keeps its level.
-        let _ = self.queue.insert(Entry { sequence: number, from, to: from, kind, start: false }, &[]);
+        let _ = self.queue.insert(entry, &[]);
     }
 
     /// A packet of the stream that carries no audio, such as telephone-event: its number is not missing.
@@ -278,19 +286,24 @@ impl JitterBuffer {
             self.seen = 1;
             return Some(0);
         };
+        let ahead = sequence.wrapping_add(self.sequence_offset).wrapping_sub(newest.sequence);
+        self.restarted |= ahead.unsigned_abs() > STRANGE;
         if self.restarted {
             self.sequence_offset = (newest.sequence + 1).wrapping_sub(sequence);
         }
         let number = sequence.wrapping_add(self.sequence_offset);
-        let ahead = number.saturating_sub(newest.sequence);
+        let ahead = number - newest.sequence;
         if ahead > 0 {
             self.seen = if ahead < 64 { self.seen << ahead | 1 } else { 1 };
-        } else if ahead > -64 {
+        } else if ahead <= -64 {
+            self.stats.reordered += 1;
+        } else {
             let bit = 1 << -ahead;
             if self.seen & bit != 0 {
                 return None;
             }
             self.seen |= bit;
+            self.stats.reordered += 1;
         }
         Some(number)
     }
@@ -305,8 +318,9 @@ impl JitterBuffer {
         };
         let from = newest.from + i64::from(timestamp.wrapping_sub(newest.timestamp).cast_signed());
         if number > newest.sequence {
-            let early = if self.delay.is_empty() { 0 } else { self.delay.base() - micros(now) + self.micros_of(from) };
-            let jump = if number == newest.sequence + 1 { JUMP } else { JUMP_LOSSY };
+            let early =
+                if self.delay.is_empty() { i64::MAX } else { self.delay.base() - micros(now) + self.micros_of(from) };
+            let jump = if number == newest.sequence + 1 { JUMP } else { JUMP_LOSSY }.min(self.micros_of(self.max) / 2);
             let jumped = from < newest.to || from > newest.to && early > jump;
             if self.restarted || jumped {
                 return Some((self.rescale(number, timestamp, len), true));
@@ -315,11 +329,13 @@ impl JitterBuffer {
             return Some((from, false));
         }
         if number >= self.scale_from {
-            return Some((from, false));
+            // An older packet cannot lie far ahead.
+            return (from <= newest.to).then_some((from, false));
         }
         // Sent before the first one, and that is not being heard yet.
+        let end = self.queue.end()?;
         let first = self.queue.front_mut().filter(|e| e.start && e.sequence == self.scale_from)?;
-        if first.from != self.next || from + len > self.next || from < self.next - self.max / 2 {
+        if len == 0 || first.from != self.next || from + len > self.next || end - from > self.max {
             return None;
         }
         first.start = false;
@@ -346,25 +362,29 @@ impl JitterBuffer {
         self.queue.iter().any(|e| e.kind == Kind::Filled && e.from < entry.to && entry.from < e.to)
     }
 
-    /// Drops the oldest so that the buffer can reach to `to`; true if received audio was lost by that.
-    fn make_room(&mut self, to: i64) -> bool {
-        if to - self.next <= self.max {
+    /// Drops the oldest so that there is room for an entry; true if received audio was lost by that.
+    fn make_room(&mut self, entry: &mut Entry) -> bool {
+        if entry.to - self.next <= self.max {
             return false;
         }
         // A hole in front needs no room: it was waited for already, or is silence.
         while self.settle() {}
-        let next = to - self.max;
+        if self.queue.front().is_none() && entry.from > self.next {
+            let silence = self.settle_before(entry.from, entry.sequence);
+            entry.start |= silence && entry.from < entry.to;
+        }
+        let next = entry.to - self.max;
         if next <= self.next {
             return false;
         }
         let dropped = self.queue.received_in(self.next, next);
         self.stats.overflow_samples += dropped;
+        self.stats.overflow += u64::from(dropped > 0);
         self.concealer.cut();
-        self.adapt.moved(-self.micros_of(next - self.next));
+        self.adapt.forget();
         self.next = next;
         self.frontier = self.frontier.max(next);
         self.trim();
-        self.stats.overflow += u64::from(dropped > 0);
         dropped > 0
     }
 }

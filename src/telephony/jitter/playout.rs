@@ -87,33 +87,38 @@ impl JitterBuffer {
     /// Decides what a hole right before the first entry was, as far as it is over. True if the position moved.
     pub(super) fn settle(&mut self) -> bool {
         let Some(front) = self.queue.front().copied() else { return false };
-        let hole = front.from - self.next;
-        if hole <= 0 {
+        if front.from <= self.next {
             return false;
         }
-        let missing = front.sequence - self.played.unwrap_or(front.sequence - 1) - 1;
-        let sent_nothing = self.silent || missing <= 0 || hole > missing.saturating_mul(self.packet) * 3 / 2;
-        if sent_nothing {
+        let before = self.next;
+        if self.settle_before(front.from, front.sequence)
+            && let Some(first) = self.queue.front_mut()
+        {
+            first.start = first.from < first.to;
+        }
+        self.trim();
+        self.next > before
+    }
+
+    /// The same for a hole before a packet that lies at `from`; true if it was the sender's silence.
+    pub(super) fn settle_before(&mut self, from: i64, sequence: i64) -> bool {
+        let hole = from - self.next;
+        let missing = sequence.saturating_sub(self.played.unwrap_or(sequence - 1)) - 1;
+        let silence = self.silent || missing <= 0 || hole / 3 * 2 > missing.saturating_mul(self.packet);
+        if silence {
             // Nothing of a pause needs to be heard that was heard already; of one that lies ahead, a part.
             self.pause_left = if self.pending > 0 { 0 } else { (hole / 2).min(self.hz / 25) };
             self.stats.silence_samples += self.pending;
             self.pending = 0;
-            self.next = front.from;
-            if let Some(first) = self.queue.front_mut() {
-                first.start = first.from < first.to;
-            }
+            self.next = from;
         } else {
             let over = hole.min(self.pending as i64);
             self.pending -= over as u64;
             self.stats.concealed_samples += over as u64;
             self.next += over;
-            if over == 0 {
-                return false;
-            }
         }
         self.frontier = self.frontier.max(self.next);
-        self.trim();
-        true
+        silence
     }
 
     /// Samples that the first entry has to wait until it is heard with the target delay, if the next one is heard at `heard`.
@@ -124,6 +129,7 @@ impl JitterBuffer {
             && let Some(first) = self.queue.front_mut()
         {
             first.start = false;
+            self.concealer.rest();
         }
         wait as usize
     }

@@ -126,17 +126,21 @@ impl Queue {
         {
             at += 1;
         }
-        if let Some(before) = at.checked_sub(1).and_then(|i| self.entries.get(i)) {
+        let has_samples = |e: &&Entry| e.from < e.to;
+        if let Some(before) = self.entries.range(..at).rev().find(has_samples) {
             entry.from = entry.from.max(before.to);
         }
-        if let Some(after) = self.entries.get(at) {
+        if let Some(after) = self.entries.range(at..).find(has_samples) {
             entry.to = entry.to.min(after.from);
         }
-        let empty = entry.to <= entry.from;
-        if empty && !samples.is_empty() {
+        if entry.to <= entry.from && !samples.is_empty() {
             return Err(Refused::Duplicate);
         }
-        entry.to = entry.to.max(entry.from);
+        if samples.is_empty() {
+            entry.to = entry.from;
+            self.entries.insert(at, entry);
+            return Ok(0);
+        }
         let part = &samples[(entry.from - begin) as usize..(entry.to - begin) as usize];
         self.write(entry.from, part);
         self.entries.insert(at, entry);

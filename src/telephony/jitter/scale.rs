@@ -56,7 +56,12 @@ impl Scaler {
     /// The caller moves its position back by `len`.
     pub fn insert(queue: &mut Queue, next: i64, history: &[i16], len: usize, overlap: usize) {
         let from = history.len() - len;
-        let sequence = queue.front().map_or(0, |e| e.sequence);
+        let mut sequence = 0;
+        if let Some(front) = queue.front_mut() {
+            sequence = front.sequence;
+            // What was heard of it is behind what is repeated.
+            front.from = front.from.max(next);
+        }
         for i in 0..len {
             let repeated = f32::from(history[from + i]);
             let into = if i < overlap { (i as f32 + 0.5) / overlap as f32 } else { 1.0 };
@@ -82,7 +87,7 @@ impl Scaler {
         for i in 0..n {
             self.scratch[n - 1 - i] = f32::from(self.raw[i]);
         }
-        Some(best_lag(&self.scratch[..n], min, max, window))
+        Some(best_lag(&self.scratch[..n], min, max, window, self.hz))
     }
 
     /// Period by which the audio may be repeated: how far back in `history` is what comes at `next`.
@@ -108,7 +113,7 @@ impl Scaler {
         for (to, from) in self.scratch[max..n].iter_mut().zip(&self.raw[..window]) {
             *to = f32::from(*from);
         }
-        Some(best_lag(&self.scratch[..n], min, max, window))
+        Some(best_lag(&self.scratch[..n], min, max, window, self.hz))
     }
 }
 

@@ -54,7 +54,7 @@ pub struct JitterStats {
     pub depth_ms: f64,
     /// Delay beyond the fastest packet that the arrivals of the last seconds ask for, in milliseconds.
     pub target_ms: f64,
-    /// Delay beyond the fastest packet at which audio is heard, in milliseconds (smoothed).
+    /// Delay beyond the fastest packet at which audio is heard (the least of the last half second), in milliseconds.
     pub delay_ms: f64,
     /// Interarrival jitter (RFC 3550 6.4.1) in milliseconds.
     pub jitter_ms: f64,
