@@ -19,6 +19,8 @@
 pub mod audiosocket;
 pub mod codec;
 pub mod conceal;
+#[cfg(test)]
+mod conceal_tests;
 pub mod dtmf;
 pub mod g711;
 pub mod g722;
