@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asterisk;
 mod rtp;
 
 use std::sync::atomic::{AtomicU16, Ordering};
