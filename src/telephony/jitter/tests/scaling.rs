@@ -59,9 +59,9 @@ fn a_hole_in_a_voice_sounds_like_the_voice() {
     let delay = run.stats.silence_samples as usize;
     let (mut power, mut error) = (0.0, 0.0);
     for at in &lost {
-        for i in *at..at + 320 {
-            power += f64::from(signal[i]).powi(2);
-            error += (f64::from(signal[i]) - f64::from(run.out[i + delay])).powi(2);
+        for (said, heard) in signal[*at..at + 320].iter().zip(&run.out[at + delay..]) {
+            power += f64::from(*said).powi(2);
+            error += (f64::from(*said) - f64::from(*heard)).powi(2);
         }
     }
     let db = 10.0 * (power / error).log10();
