@@ -11,6 +11,9 @@
 //!
 //! [`LightPhone`] is the phone for many calls at once.
 
+// Not every test file uses all of it.
+#![allow(unused_imports)]
+
 pub mod ari;
 pub mod light;
 mod manager;
