@@ -25,6 +25,14 @@ use crate::shim::Shim;
 struct Refusal {
     reason: Reason,
     text: String,
+    /// Asterisk does not have something any more, most often since the caller hung up; the event may be on its way.
+    missing: bool,
+}
+
+impl Refusal {
+    fn new(reason: Reason, text: impl Into<String>) -> Refusal {
+        Refusal { reason, text: text.into(), missing: false }
+    }
 }
 
 /// What a call needs before anything is asked of Asterisk.
@@ -57,7 +65,7 @@ pub fn take(shim: &Arc<Shim>, control: &Arc<Control>, caller: Caller) {
 
 fn place(shim: &Shim, caller: &Caller) -> Result<Place, Refusal> {
     if shim.closing.is_cancelled() {
-        return Err(Refusal { reason: Reason::Busy, text: "the shim is stopping".into() });
+        return Err(Refusal::new(Reason::Busy, "the shim is stopping"));
     }
     let Some(extension) = shim.settings.extension(&caller.extension) else {
         let configured: Vec<&str> = shim.settings.extensions.keys().map(String::as_str).collect();
@@ -66,12 +74,11 @@ fn place(shim: &Shim, caller: &Caller) -> Result<Place, Refusal> {
             caller.extension,
             configured.join(", ")
         );
-        return Err(Refusal { reason: Reason::Unallocated, text });
+        return Err(Refusal::new(Reason::Unallocated, text));
     };
     if let Some(room) = &caller.room {
-        check_room(room, caller.room_is_ours).map_err(|why| Refusal {
-            reason: Reason::Unallocated,
-            text: format!("Stasis() was called for room \"{room}\", but {why}"),
+        check_room(room, caller.room_is_ours).map_err(|why| {
+            Refusal::new(Reason::Unallocated, format!("Stasis() was called for room \"{room}\", but {why}"))
         })?;
     }
     let permit = shim.media.admit().map_err(no_media)?;
@@ -87,18 +94,19 @@ fn check_room(room: &str, ours: bool) -> Result<(), &'static str> {
 
 fn no_media(error: MediaError) -> Refusal {
     match error {
-        MediaError::Busy(text) => Refusal { reason: Reason::Busy, text },
-        MediaError::Failed(text) => Refusal { reason: Reason::Congestion, text },
+        MediaError::Busy(text) => Refusal::new(Reason::Busy, text),
+        MediaError::Failed(text) => Refusal::new(Reason::Congestion, text),
     }
 }
 
 fn no_asterisk(error: Error) -> Refusal {
-    Refusal { reason: Reason::Congestion, text: error.to_string() }
+    let missing = matches!(error, Error::NotFound(_));
+    Refusal { missing, ..Refusal::new(Reason::Congestion, error.to_string()) }
 }
 
-async fn refuse(control: &Control, wiring: Wiring, caller: &Caller, refusal: &Refusal) {
+async fn refuse(control: &Control, mut wiring: Wiring, caller: &Caller, refusal: &Refusal) {
     let channel = &caller.channel;
-    if wiring.caller_gone().is_some() {
+    if wiring.hung_up(refusal.missing).await {
         tracing::info!(channel = %channel.id, "the caller hung up before its call was set up");
     } else {
         control.status.count(|c| &c.refused);

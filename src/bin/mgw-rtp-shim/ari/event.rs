@@ -45,41 +45,19 @@ pub enum Event {
         replaces: Option<String>,
     },
     /// A channel left our application: hung up, or sent elsewhere.
-    End {
-        channel: Channel,
-    },
+    End { channel: Channel },
     /// A channel is no more.
-    Destroyed {
-        channel: Channel,
-        cause: Cause,
-    },
+    Destroyed { channel: Channel, cause: Cause },
     /// Somebody asked for a channel's end; [`Event::End`] follows.
-    HangupRequest {
-        channel: Channel,
-        cause: Cause,
-    },
+    HangupRequest { channel: Channel, cause: Cause },
     /// A channel was taken out of a bridge.
-    LeftBridge {
-        channel: Channel,
-        bridge: String,
-    },
-    BridgeDestroyed {
-        bridge: String,
-    },
+    LeftBridge { channel: Channel, bridge: String },
     /// A key of a phone.
-    Dtmf {
-        channel: Channel,
-        digit: char,
-    },
+    Dtmf { channel: Channel, digit: char },
     /// How far a channel that we dialled is: `RINGING`, `ANSWER`, `BUSY`, `NOANSWER`, ...; empty at first.
-    Dial {
-        peer: Channel,
-        status: String,
-    },
+    Dial { peer: Channel, status: String },
     /// Another client has taken this application over; no more events come here.
-    Replaced {
-        application: String,
-    },
+    Replaced { application: String },
     /// Anything else, by its type.
     Other(String),
 }
@@ -96,7 +74,6 @@ pub fn parse(text: &str) -> Result<Event, String> {
     let kind = field(&value, "type");
     let channel = || Channel::read(&value["channel"]);
     let cause = || Cause { code: value["cause"].as_i64().unwrap_or_default(), text: field(&value, "cause_txt") };
-    let bridge = || field(&value["bridge"], "id");
     Ok(match kind.as_str() {
         "StasisStart" => Event::Start {
             channel: channel(),
@@ -106,8 +83,7 @@ pub fn parse(text: &str) -> Result<Event, String> {
         "StasisEnd" => Event::End { channel: channel() },
         "ChannelDestroyed" => Event::Destroyed { channel: channel(), cause: cause() },
         "ChannelHangupRequest" => Event::HangupRequest { channel: channel(), cause: cause() },
-        "ChannelLeftBridge" => Event::LeftBridge { channel: channel(), bridge: bridge() },
-        "BridgeDestroyed" => Event::BridgeDestroyed { bridge: bridge() },
+        "ChannelLeftBridge" => Event::LeftBridge { channel: channel(), bridge: field(&value["bridge"], "id") },
         "ChannelDtmfReceived" => match field(&value, "digit").chars().next() {
             Some(digit) => Event::Dtmf { channel: channel(), digit },
             None => Event::Other(kind),

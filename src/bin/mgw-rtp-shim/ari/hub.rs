@@ -181,6 +181,13 @@ impl Hub {
         }
     }
 
+    /// What was told of it is dealt with.
+    pub fn rearm(&self, id: &str) {
+        if let Some(object) = self.lock().objects.get(id) {
+            object.fate.send_modify(|fate| fate.gone = None);
+        }
+    }
+
     /// Every call is over.
     pub fn all_gone(&self, gone: &Gone) {
         let ids: Vec<String> = {

@@ -234,14 +234,17 @@ fn dispatch(control: &Control, event: Event) -> Option<Caller> {
         }
         Event::End { channel } => hub.gone(&channel.id, &Gone::Left),
         Event::Destroyed { channel, cause } => hub.gone(&channel.id, &Gone::Destroyed(cause)),
-        Event::BridgeDestroyed { bridge } => hub.gone(&bridge, &Gone::Left),
         Event::Dial { peer, status } => hub.dialling(&peer.id, &status),
         Event::Dtmf { channel, digit } => {
             if !hub.digit(&channel.id, digit) {
                 tracing::debug!(channel = %channel.id, "a key of a phone is heard by nobody");
             }
         }
-        Event::LeftBridge { channel, bridge } => tracing::debug!(channel = %channel.id, %bridge, "left the bridge"),
+        // Most often since it hangs up, of which another event tells; a call looks into it a little later.
+        Event::LeftBridge { channel, bridge } => {
+            let which = if control.names.kind(&channel.id) == Some(Kind::Media) { channel.id } else { bridge };
+            hub.gone(&which, &Gone::Left);
+        }
         Event::HangupRequest { channel, cause } => {
             tracing::debug!(channel = %channel.id, cause = cause.code, "a hang-up was asked for");
         }

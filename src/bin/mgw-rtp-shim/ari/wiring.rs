@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Control;
 use super::hub::{Gone, Role, Watch};
@@ -21,6 +21,9 @@ use super::rest::{Error, Reason, Rest};
 /// put into a bridge (status 422 or 409).
 const ENTRY_TRIES: usize = 20;
 const ENTRY_PAUSE: Duration = Duration::from_millis(25);
+/// When the caller or the external media leaves the bridge, the caller's hang-up is told within this time, if that is
+/// why.
+const GRACE: Duration = Duration::from_millis(300);
 /// Pause before a removal that failed is tried once more.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -151,23 +154,40 @@ impl Wiring {
         Ok(peer)
     }
 
-    /// Waits for what happens next.
+    /// Waits for what happens next. A caller who was taken out of the bridge, and nothing else, is put back.
     pub async fn next(&mut self) -> Happening {
         let Ok(parts) = self.parts() else { return Happening::Broken };
-        tokio::select! {
-            biased;
-            next = parts.caller.next() => match next {
-                Ok(digit) => Happening::Digit(digit),
-                Err(gone) => Happening::Caller(gone),
-            },
-            _ = parts.media.gone() => Happening::Broken,
-            _ = parts.bridge.gone() => Happening::Broken,
+        let Parts { control, names, caller, bridge, media, .. } = parts;
+        loop {
+            let outside = tokio::select! {
+                biased;
+                next = caller.next() => return match next {
+                    Ok(digit) => Happening::Digit(digit),
+                    Err(gone) => Happening::Caller(gone),
+                },
+                _ = media.gone() => false,
+                _ = bridge.gone() => true,
+            };
+            if let Ok(gone) = timeout(GRACE, caller.gone()).await {
+                return Happening::Caller(gone);
+            }
+            if !outside || media.ended().is_some() {
+                return Happening::Broken;
+            }
+            control.hub.rearm(&names.bridge);
+            if enter(&control.rest, &names.bridge, &[&caller.id()]).await.is_err() {
+                return Happening::Broken;
+            }
         }
     }
 
-    /// How the caller's channel ended, if it has.
-    pub fn caller_gone(&self) -> Option<Gone> {
-        self.parts.as_ref().and_then(|parts| parts.caller.ended())
+    /// Whether the caller has hung up; with `wait` also if that is told a moment later.
+    pub async fn hung_up(&mut self, wait: bool) -> bool {
+        let Ok(parts) = self.parts() else { return true };
+        if wait {
+            return timeout(GRACE, parts.caller.gone()).await.is_ok();
+        }
+        parts.caller.ended().is_some()
     }
 
     /// Keys to be pressed towards the phone, and how; once.

@@ -37,7 +37,7 @@ fn what_asterisk_sends_is_understood() {
         (r#"{"type":"ChannelDestroyed","cause":17,"cause_txt":"User busy","channel":{"id":"a"}}"#, "Destroyed"),
         (r#"{"cause":32,"soft":true,"type":"ChannelHangupRequest","channel":{"id":"a"}}"#, "HangupRequest"),
         (r#"{"type":"ChannelLeftBridge","bridge":{"id":"b"},"channel":{"id":"a"}}"#, "LeftBridge"),
-        (r#"{"type":"BridgeDestroyed","bridge":{"id":"b","channels":[]}}"#, "BridgeDestroyed"),
+        (r#"{"type":"BridgeDestroyed","bridge":{"id":"b","channels":[]}}"#, "Other"),
         (r#"{"type":"ChannelDtmfReceived","digit":"5","duration_ms":100,"channel":{"id":"a"}}"#, "Dtmf"),
         (r#"{"type":"Dial","dialstatus":"BUSY","forward":"","dialstring":"1001","peer":{"id":"a"}}"#, "Dial"),
         (r#"{"type":"ApplicationReplaced","application":"mgw","asterisk_id":"02:fc"}"#, "Replaced"),

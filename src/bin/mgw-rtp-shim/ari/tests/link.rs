@@ -109,7 +109,7 @@ async fn a_stalled_server_is_noticed() {
 async fn a_sweep_that_gets_no_answer_ends_the_connection() {
     let mock = Mock::start().await;
     mock.fault("GET /channels", 1, Fault::Stall);
-    let control = mock.control_with(&Ari { timeout: Duration::from_secs(1), ..mock.settings() });
+    let control = mock.control_with(&Ari { timeout: Duration::from_secs(3), ..mock.settings() });
     let (handler, quit, task) = start(&control);
     eventually("the second one has swept", || handler.sweeps.load(Ordering::SeqCst) == 1).await;
     assert_eq!(mock.things().connections, 2);

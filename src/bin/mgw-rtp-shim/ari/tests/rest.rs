@@ -9,7 +9,7 @@ use crate::settings::Ari;
 #[tokio::test]
 async fn what_asterisk_says_is_told_apart() {
     let mock = Mock::start().await;
-    let control = mock.control_with(&Ari { timeout: Duration::from_millis(300), ..mock.settings() });
+    let control = mock.control_with(&Ari { timeout: Duration::from_secs(3), ..mock.settings() });
     let rest = &control.rest;
     let html = "<html><body>The requested URL was not found on this server.</body></html>";
     for (fault, wanted) in [

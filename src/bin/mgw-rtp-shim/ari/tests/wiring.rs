@@ -64,29 +64,33 @@ async fn a_call_is_made_and_removed() {
     control.hub.idle().await;
 }
 
+/// A call in which one request fails; nothing of it may stay.
+async fn fails_at(step: &str, fault: Fault) {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control_with(&Ari { timeout: Duration::from_secs(3), ..mock.settings() });
+    mock.fault(step, 1, fault.clone());
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect_err(step);
+    wiring.take_down(Some(Reason::Congestion)).await.expect("no panic");
+    assert_eq!(mock.left(), Vec::<String>::new(), "{step} {fault:?}");
+    assert!(mock.has("DELETE /channels/17.1?reason=congestion"));
+    assert_eq!(control.hub.known().ids.len(), 0);
+}
+
 #[tokio::test]
 async fn every_step_that_fails_is_undone() {
     let refusal = Fault::Answer(500, r#"{"message":"no"}"#);
-    for step in [
+    let steps = [
         "POST /bridges",
         "POST /channels/externalMedia",
         "POST /channels/17.1/variable",
         "POST /channels/17.1/answer",
         "POST /bridges/",
-    ] {
-        for fault in [refusal.clone(), Fault::Stall, Fault::DoneInSilence] {
-            let mock = Mock::start().await;
-            mock.add_caller("17.1", "7777");
-            let control = mock.control_with(&Ari { timeout: Duration::from_millis(500), ..mock.settings() });
-            mock.fault(step, 1, fault.clone());
-            let mut wiring = claim(&control);
-            raise(&mut wiring).await.expect_err(step);
-            wiring.take_down(Some(Reason::Congestion)).await.expect("no panic");
-            assert_eq!(mock.left(), Vec::<String>::new(), "{step} {fault:?}");
-            assert!(mock.has("DELETE /channels/17.1?reason=congestion"));
-            assert_eq!(control.hub.known().ids.len(), 0);
-        }
-    }
+    ];
+    let faults = [refusal, Fault::Stall, Fault::DoneInSilence];
+    let all = steps.iter().flat_map(|step| faults.iter().map(|fault| fails_at(step, fault.clone())));
+    futures_util::future::join_all(all).await;
 }
 
 #[tokio::test]
@@ -108,7 +112,7 @@ async fn a_task_that_panics_leaves_nothing() {
 async fn what_cannot_be_removed_is_removed_by_the_next_sweep() {
     let mock = Mock::start().await;
     mock.add_caller("17.1", "7777");
-    let control = mock.control_with(&Ari { timeout: Duration::from_millis(300), ..mock.settings() });
+    let control = mock.control_with(&Ari { timeout: Duration::from_secs(3), ..mock.settings() });
     let mut wiring = claim(&control);
     raise(&mut wiring).await.expect("raised");
     mock.fault("DELETE", 6, Fault::Stall);
@@ -152,6 +156,16 @@ async fn events_reach_the_call_that_they_concern() {
     assert!(mock.left().iter().any(|id| id.ends_with("-em2")));
     wiring.renew(HOST.parse().expect("address"), "slin16").await.expect_err("once only");
 
+    // Somebody takes the caller out of the bridge; it is put back.
+    let bridge = mock.things().bridges.keys().next().cloned().expect("a bridge");
+    mock.things().bridges.get_mut(&bridge).expect("a bridge").remove("17.1");
+    let left = json!({ "type": "ChannelLeftBridge", "channel": { "id": "17.1" }, "bridge": { "id": bridge } });
+    tell(&control, left.clone());
+    tokio::select! {
+        happening = wiring.next() => panic!("{happening:?}"),
+        () = eventually("it is back", || mock.things().bridges[&bridge].contains("17.1")) => {}
+    }
+
     // Another channel takes the caller's place (an attended transfer); its end is the call's.
     mock.add_caller("17.2", "7777");
     let start = json!({
@@ -163,6 +177,7 @@ async fn events_reach_the_call_that_they_concern() {
     let pressing = tokio::spawn(wiring.presser());
     eventually("the key was sent to the phone", || mock.has(r#"POST /channels/17.2/dtmf? {"dtmf":"7"}"#)).await;
     pressing.abort();
+    tell(&control, left);
     tell(&control, json!({ "type": "StasisEnd", "channel": { "id": "17.2" } }));
     assert_eq!(wiring.next().await, Happening::Caller(Gone::Left));
     wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
