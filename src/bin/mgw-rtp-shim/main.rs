@@ -93,6 +93,9 @@ impl File {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // HTTP clients ask for the process's choice of cryptography, even for plain HTTP.
+    #[cfg(feature = "tls-rustls")]
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match cli.command.unwrap_or(Command::Serve(cli.file)) {
         Command::Serve(file) => file.load().map(|settings| serve::run(settings, file.exit_with_parent)),
         Command::CheckConfig(file) => file.load().map(|settings| {

@@ -116,7 +116,7 @@ impl Rest {
     /// # Errors
     /// What the TLS library says (only for `https`).
     pub fn new(settings: &Ari, requests: Arc<Requests>) -> Result<Rest, String> {
-        // reqwest asks for the process's choice of cryptography; whoever was first has made it.
+        // For tests, which do not go through `main`.
         #[cfg(feature = "tls-rustls")]
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()

@@ -115,7 +115,7 @@ impl Default for Rtp {
             bind: Ipv4Addr::LOCALHOST.into(),
             ports: [20_000, 23_999],
             format: "slin16".into(),
-            jitter_ms: [20, 400],
+            jitter_ms: [20, 1000],
             rtcp: true,
         }
     }
