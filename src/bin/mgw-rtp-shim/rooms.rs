@@ -47,6 +47,8 @@ struct Room {
     members: BTreeMap<u64, (String, watch::Sender<Company>)>,
     /// Made here for two; a room that callers name is open to any number and stays open.
     pair: bool,
+    /// Whoever is in it came by the queue, not by a name that was given to it (a call that we made).
+    queued: bool,
 }
 
 /// A place in a room; dropping it leaves the room.
@@ -83,7 +85,9 @@ impl Rooms {
     /// A name that begins with [`PAIR_MARK`] is one that was given out here, perhaps before a restart.
     pub fn join(&self, profile: &str, room: Option<&str>) -> Member {
         let mut inner = self.lock();
-        let room = match room.filter(|name| !name.is_empty()) {
+        let room = room.filter(|name| !name.is_empty());
+        let queued = room.is_none();
+        let room = match room {
             Some(name) => name.to_owned(),
             None => inner.find_partner(profile),
         };
@@ -92,6 +96,7 @@ impl Rooms {
         let (tell, company) = watch::channel(Company::Alone);
         let entry = inner.rooms.entry(room.clone()).or_default();
         entry.pair = room.starts_with(PAIR_MARK);
+        entry.queued = queued;
         entry.members.insert(number, (profile.to_owned(), tell));
         inner.tell(&room);
         Member { rooms: self.clone(), room, profile: profile.to_owned(), number, company }
@@ -131,7 +136,9 @@ impl Inner {
 
     /// Takes back a member whose call came to nothing: its partner is first in the queue again, not deserted.
     fn withdraw(&mut self, name: &str, number: u64) {
-        let Some(room) = self.rooms.get_mut(name).filter(|r| r.pair && r.members.contains_key(&number)) else { return };
+        let Some(room) = self.rooms.get_mut(name).filter(|r| r.queued && r.members.contains_key(&number)) else {
+            return;
+        };
         room.members.remove(&number);
         if let Some((profile, _)) = room.members.values().next()
             && room.members.len() == 1
@@ -156,7 +163,10 @@ impl Inner {
 
     fn leave(&mut self, name: &str, number: u64) {
         let Some(room) = self.rooms.get_mut(name) else { return };
-        room.members.remove(&number);
+        if room.members.remove(&number).is_none() {
+            // It has withdrawn.
+            return;
+        }
         let (empty, pair) = (room.members.is_empty(), room.pair);
         if empty {
             self.rooms.remove(name);
@@ -191,7 +201,8 @@ impl Member {
         self.company()
     }
 
-    /// Leaves before anything was said: the partner waits again, as if this one had never come.
+    /// Leaves before anything was said: a partner from the queue waits again, as if this one had never come. In a room
+    /// with a name it is a leaving as any other.
     pub fn withdraw(self) {
         self.rooms.lock().withdraw(&self.room, self.number);
     }
@@ -287,7 +298,12 @@ mod tests {
         b.withdraw();
         assert_eq!(rooms.list(), [("~1".to_owned(), 1)], "the second 8888 has left as well");
         assert_eq!(rooms.join("8888", None).room(), "~3", "nobody waits any more");
-        assert_eq!(rooms.own(), "~4");
+        let own = rooms.own();
+        assert_eq!(own, "~4");
+        let (mut d, e) = (rooms.join("7777", Some(&own)), rooms.join("8888", Some(&own)));
+        e.withdraw();
+        assert_eq!(d.company(), Company::Deserted);
+        assert_eq!(rooms.join("8888", None).room(), "~5", "no stranger comes into a call that we made");
     }
 
     #[test]

@@ -47,7 +47,6 @@ struct Inner {
     dials: HashMap<String, Dialled>,
     /// Callers who are to be hung up, but Asterisk could not be asked.
     doomed: HashSet<String>,
-    replaced: bool,
 }
 
 struct Object {
@@ -80,6 +79,8 @@ pub enum Role {
 struct Fate {
     /// It changes when another channel takes a caller's place.
     id: String,
+    /// It has entered our application.
+    entered: bool,
     gone: Option<Gone>,
 }
 
@@ -129,7 +130,7 @@ impl Hub {
         if inner.objects.contains_key(id) {
             return None;
         }
-        let (fate, see) = watch::channel(Fate { id: id.to_owned(), gone: None });
+        let (fate, see) = watch::channel(Fate { id: id.to_owned(), entered: role == Role::Caller, gone: None });
         let (digits, hear) = mpsc::channel(DIGITS);
         let (presses, press) = mpsc::channel(DIGITS);
         let (made, first_id) = (role == Role::Caller, id.to_owned());
@@ -155,6 +156,13 @@ impl Hub {
     pub fn made(&self, id: &str) {
         if let Some(object) = self.lock().objects.get_mut(id) {
             object.made = true;
+        }
+    }
+
+    /// It has entered our application.
+    pub fn entered(&self, id: &str) {
+        if let Some(object) = self.lock().objects.get(id) {
+            object.fate.send_modify(|fate| fate.entered = true);
         }
     }
 
@@ -295,15 +303,6 @@ impl Hub {
     pub async fn sweep_wanted(&self) {
         self.sweep.notified().await;
     }
-
-    /// Another client has our application.
-    pub fn set_replaced(&self, replaced: bool) {
-        self.lock().replaced = replaced;
-    }
-
-    pub fn replaced(&self) -> bool {
-        self.lock().replaced
-    }
 }
 
 /// The first end counts.
@@ -344,6 +343,14 @@ impl Watch {
     /// Waits for the end.
     pub async fn gone(&mut self) -> Gone {
         gone(&mut self.fate).await
+    }
+
+    /// Waits until it has entered our application.
+    pub async fn entered(&mut self) {
+        if self.fate.wait_for(|fate| fate.entered).await.is_err() {
+            // The sender stays as long as the watch.
+            pending::<()>().await;
+        }
     }
 
     /// How it ended, if it has.

@@ -94,14 +94,12 @@ pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: 
                      another shim.ari.app; this one waits until the other is gone"
                 );
                 control.status.set(Link::Replaced);
-                control.hub.set_replaced(true);
                 control.hub.all_gone(&Gone::TakenOver);
                 let free = wait_until_free(control, pace);
                 tokio::select! {
                     () = free => {}
                     () = quit.cancelled() => return,
                 }
-                control.hub.set_replaced(false);
                 continue;
             }
             End::Failed(why) => {

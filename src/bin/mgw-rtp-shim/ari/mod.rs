@@ -222,6 +222,7 @@ fn dispatch(control: &Control, event: Event) -> Option<Caller> {
     match event {
         Event::Start { channel, args, replaces } => {
             if control.names.kind(&channel.id) == Some(Kind::Media) {
+                hub.entered(&channel.id);
                 return None;
             }
             if let Some(old) = replaces

@@ -17,8 +17,10 @@ use super::hub::{Gone, Role, Watch};
 use super::names::CallNames;
 use super::rest::{Error, Reason, Rest};
 
-/// An external media channel enters our application a moment after the request that made it; until then it cannot be
-/// put into a bridge (status 422 or 409).
+/// An external media channel enters our application a moment after the request that made it. Put into a bridge before,
+/// it is refused (422) or, on a busy machine, seen to be mute; so its event is waited for, if the connection that brings
+/// it is up.
+const ENTRY: Duration = Duration::from_millis(500);
 const ENTRY_TRIES: usize = 20;
 const ENTRY_PAUSE: Duration = Duration::from_millis(25);
 /// When the caller or the external media leaves the bridge, the caller's hang-up is told within this time, if that is
@@ -132,9 +134,9 @@ impl Wiring {
     pub async fn connect(&mut self, answer: bool) -> Result<(), Error> {
         let parts = self.parts()?;
         let (rest, caller) = (&parts.control.rest, parts.caller.id());
-        if answer {
-            rest.answer(&caller).await?;
-        }
+        let answered = async { if answer { rest.answer(&caller).await } else { Ok(()) } };
+        let (answered, _) = tokio::join!(answered, timeout(ENTRY, parts.media.entered()));
+        answered?;
         enter(rest, &parts.names.bridge, &[&caller, &parts.names.media]).await
     }
 
@@ -150,6 +152,7 @@ impl Wiring {
         // The bridge may be what has gone; then this fails, and the call ends.
         let peer = control.rest.external_media(&id, host, format).await?;
         control.hub.made(&id);
+        let _ = timeout(ENTRY, parts.media.entered()).await;
         enter(&control.rest, &parts.names.bridge, &[&id]).await?;
         Ok(peer)
     }
