@@ -4,6 +4,8 @@
 mod support;
 
 mod asterisk;
+mod attack;
+mod audiosocket;
 mod rtp;
 
 use std::sync::atomic::{AtomicU16, Ordering};

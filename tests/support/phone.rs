@@ -86,6 +86,11 @@ impl Idle {
         self.socket.local_addr().expect("address")
     }
 
+    /// The same socket once more, for whoever forges this phone's address.
+    pub fn clone_socket(&self) -> UdpSocket {
+        self.socket.try_clone().expect("socket")
+    }
+
     /// Speaks `voice` (at the codec's rate), then silence, and listens.
     pub fn call(self, leg: SocketAddr, codec: Codec, voice: Vec<i16>, network: Network) -> Phone {
         self.socket.connect(leg).expect("connect");

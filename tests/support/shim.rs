@@ -128,16 +128,21 @@ impl Shim {
         self.config.clone()
     }
 
-    /// Asks it to stop, as systemd does; returns whether it ended well.
-    pub fn stop(mut self, limit: Duration) -> bool {
-        let pid = self.child.id();
-        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().expect("kill").success());
-        let mut good = None;
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        // The shell's own kill: a program of that name is not on every machine.
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().expect("sh");
+        assert!(sent.success(), "kill -{name}");
+    }
+
+    /// Waits until it has ended; whether it ended well.
+    pub fn wait_end(mut self, limit: Duration) -> bool {
+        let mut end = None;
         wait_for("the shim to stop", limit, || {
-            good = self.child.try_wait().expect("state");
-            good.is_some()
+            end = self.child.try_wait().expect("state");
+            end.is_some()
         });
-        good.is_some_and(|status| status.success())
+        end.is_some_and(|status| status.success())
     }
 }
 
