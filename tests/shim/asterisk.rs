@@ -246,7 +246,9 @@ fn callers_beyond_the_limits_hear_busy_and_fixed_ports_serve_one() {
     fourth.wait_gone();
     assert_eq!(fourth.status(), 486, "busy here");
     assert!(shim.metric("mgw_shim_legs_refused") >= 1.0);
-    [&first, &second, &partner].map(LightPhone::hang_up);
+    for phone in [&first, &second, &partner] {
+        phone.hang_up();
+    }
     wait_empty(&gateway, &shim);
 }
 

@@ -111,6 +111,15 @@ fn whoever_forges_the_peer_s_address_is_not_heard_either() {
     let forger = idle.clone_socket();
     let phone = idle.call(leg, Codec::L16Wide, talk("en", 0, 3), Network::default());
     let listener = other.call(other_leg, Codec::L16Wide, Vec::new(), Network::default());
+    // Whoever proves itself first is the source; from then on nobody else is, as long as it speaks.
+    let frames = || {
+        let calls = shim.calls();
+        calls.iter().filter(|c| c["extension"] == "7777").filter_map(|c| c["media"]["leg"]["frames_in"].as_u64()).sum()
+    };
+    wait_for("the phone's first packets", 10 * S, || -> bool {
+        let n: u64 = frames();
+        n > 2
+    });
     let begin = Instant::now();
     let mut n = 0u16;
     while begin.elapsed() < 8 * S {

@@ -134,11 +134,6 @@ impl Rest {
         Ok(Rest { http, settings: settings.clone(), slots: Semaphore::new(CONCURRENT), requests })
     }
 
-    /// Whether Asterisk answers and knows us.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.get(&["asterisk", "ping"], &[]).await.map(drop)
-    }
-
     /// Asterisk's version.
     pub async fn version(&self) -> Result<String, Error> {
         let info = self.get(&["asterisk", "info"], &[("only", "system")]).await?;
@@ -188,10 +183,6 @@ impl Rest {
     pub async fn bridges(&self) -> Result<Vec<String>, Error> {
         let all = self.get(&["bridges"], &[]).await?;
         Ok(all.as_array().ok_or_else(|| garbage("a list of bridges"))?.iter().map(|b| field(b, "id")).collect())
-    }
-
-    pub async fn channel(&self, id: &str) -> Result<Channel, Error> {
-        self.get(&["channels", id], &[]).await.map(|value| Channel::read(&value))
     }
 
     /// A variable's value; empty if it is not set.

@@ -130,7 +130,15 @@ async fn try_round_trip(
     // The far end stands for a caller; it speaks ulaw, which every Asterisk takes.
     let far = end(settings, rest, bridge, "far", Codec::Pcmu, channels).await?;
     let near = end(settings, rest, bridge, "near", codec, channels).await?;
-    rest.add_channels(bridge, &[&far.channel, &near.channel]).await.map_err(ari)?;
+    // Asterisk puts a channel into its application a moment after it has told of it.
+    let mut tries = 0;
+    while let Err(e) = rest.add_channels(bridge, &[&far.channel, &near.channel]).await {
+        tries += 1;
+        if !matches!(e, Error::Refused { status: 409 | 422, .. }) || tries > 40 {
+            return Err(ari(e));
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
     sleep(Duration::from_millis(100)).await;
 
     let (far, mut near, there) = tokio::task::spawn_blocking(move || {

@@ -39,14 +39,15 @@ async fn what_asterisk_says_is_told_apart() {
 async fn refusals_say_what_to_do() {
     let mock = Mock::start().await;
     let wrong = mgw::config::Secret::parse("another-word").expect("password");
-    let error = mock.control_with(&Ari { password: wrong, ..mock.settings() }).rest.ping().await.expect_err("refused");
+    let error =
+        mock.control_with(&Ari { password: wrong, ..mock.settings() }).rest.version().await.expect_err("refused");
     assert!(error.to_string().contains("set shim.ari.password (or MGW_ARI_PASSWORD)"), "{error}");
     let url = format!("http://{}/elsewhere", mock.address).parse().expect("url");
-    let error = mock.control_with(&Ari { url, ..mock.settings() }).rest.ping().await.expect_err("not there");
+    let error = mock.control_with(&Ari { url, ..mock.settings() }).rest.version().await.expect_err("not there");
     assert!(error.to_string().contains("set enabled = yes in ari.conf"), "{error}");
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
     let url = format!("http://{free}").parse().expect("url");
-    let error = mock.control_with(&Ari { url, ..mock.settings() }).rest.ping().await.expect_err("nobody");
+    let error = mock.control_with(&Ari { url, ..mock.settings() }).rest.version().await.expect_err("nobody");
     assert!(matches!(error, Error::Unreachable(_)) && error.to_string().contains("is Asterisk running"), "{error}");
 }
 
