@@ -6,6 +6,7 @@ mod support;
 mod asterisk;
 mod attack;
 mod audiosocket;
+mod load;
 mod rtp;
 
 use std::sync::atomic::{AtomicU16, Ordering};
