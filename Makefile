@@ -3,6 +3,7 @@
 # make bench   figures, into target/bench/
 # make soak    the long versions of the tests
 # make build   libmgw.so and the header, as they are packaged
+# make shim    mgw-rtp-shim, which connects mgw to Asterisk (docs/asterisk.md)
 # make install PREFIX=/usr/local
 
 CARGO ?= cargo
@@ -10,11 +11,15 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: build demo test bench soak install clean
+.PHONY: build shim demo test bench soak install clean
 
 build:
 	@scripts/setup.sh build
 	$(CARGO) rustc --release --lib --crate-type cdylib
+
+shim:
+	@scripts/setup.sh build
+	$(CARGO) build --release --features rtp-shim --bin mgw-rtp-shim
 
 demo:
 	@scripts/setup.sh demo
@@ -34,6 +39,8 @@ bench:
 soak:
 	@scripts/setup.sh test
 	MGW_TEST_SENTENCES=2000 $(CARGO) test --release --features local-cloud,fault-injection --test c_example -- --nocapture
+	MGW_TEST_LOAD_S=600 MGW_TEST_ATTACK_S=20 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test shim -- --nocapture load:: attack::
+	scripts/fuzz.sh 300
 	$(CARGO) test --release --no-default-features --features tls-openssl,local-cloud,fault-injection --test lifecycle -- --nocapture
 
 install: build

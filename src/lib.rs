@@ -26,7 +26,8 @@
 //! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
 //! | a vendor's messages | `provider/deepgram`, `provider/deepl`, `provider/elevenlabs` |
-//! | RTP, RTCP, DTMF, G.711, AudioSocket (feature `telephony`) | `telephony/` |
+//! | RTP, RTCP, DTMF, G.711, G.722, AudioSocket, jitter buffer (feature `telephony`) | `telephony/` |
+//! | calls from Asterisk, the control interface, `doctor` | `bin/mgw-rtp-shim/` (its `main.rs` has a map) |
 //! | connections, retries, limits | `net/` |
 //! | events, their JSON | `event`, `event_queue`, `docs/events.schema.json` |
 //! | threads, panics, life cycle | `media_thread`, `gateway`, `sys` |

@@ -1,5 +1,7 @@
 //! What the fuzz targets share: the phone side's modules, which need only `std`, and how an input is cut into packets.
 
+#[path = "../../src/bin/mgw-rtp-shim/ari/event.rs"]
+pub mod event;
 #[path = "../../src/telephony/mod.rs"]
 pub mod telephony;
 

@@ -79,7 +79,8 @@ fn two_phones_hear_every_word_whatever_their_codec() {
     for (one, other) in [(Codec::L16, Codec::L16), (Codec::Ulaw, Codec::G722)] {
         let a = phones.call_from("1001", "7777", one, &talk("en", 0, 3));
         let b = phones.call_from("1002", "8888", other, &talk("es", 2000, 3));
-        (a.wait_up(), b.wait_up());
+        a.wait_up();
+        b.wait_up();
         wait_words("15 words at 7777", 15, || a.heard());
         wait_words("15 words at 8888", 15, || b.heard());
         // Whatever may come twice would come now.
@@ -110,7 +111,8 @@ fn wide_band_passes_where_both_speak_one_language() {
         tone(1000.0, 2000.0, 2.0, RATE).iter().zip(tone(6000.0, 2000.0, 2.0, RATE)).map(|(a, b)| a + b).collect();
     let said = [vec![0; RATE as usize], wide, vec![0; RATE as usize]].concat();
     let (a, b) = (LightPhone::call(&gateway, "7742", &[]), LightPhone::call(&gateway, "7743", &[]));
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     wait_for("both in the room", 10 * S, || shim.calls().len() == 2);
     a.say(&said);
     a.wait_said_all();
@@ -134,7 +136,8 @@ fn whoever_hangs_up_in_mid_speech_is_still_heard_and_leaves_nothing() {
         let (stays, language, foreign) = if leaver == "7777" { ("8888", "en", "es") } else { ("7777", "es", "en") };
         let a = LightPhone::call(&gateway, leaver, &[]);
         let b = LightPhone::call(&gateway, stays, &[]);
-        (a.wait_up(), b.wait_up());
+        a.wait_up();
+        b.wait_up();
         a.say(&talk(language, 100, 1)[..(RATE as f64 * 1.95) as usize]);
         a.wait_said_all();
         a.hang_up();
@@ -158,7 +161,8 @@ fn calls_survive_a_killed_shim_and_are_swept_after_a_killed_asterisk() {
     let shim = Shim::start(file.clone());
     wait_for("the shim's connection to Asterisk", 30 * S, || shim.is_ready());
     let (a, b) = (LightPhone::call(&gateway, "7777", &[]), LightPhone::call(&gateway, "8888", &[]));
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     a.say(&talk("en", 0, 1));
     wait_words("the first sentence", 5, || b.heard());
 
@@ -179,11 +183,13 @@ fn calls_survive_a_killed_shim_and_are_swept_after_a_killed_asterisk() {
     wait_for("a new connection", 30 * S, || shim.is_ready());
     wait_empty(&gateway, &shim);
     let (a, b) = (LightPhone::call(&gateway, "7777", &[]), LightPhone::call(&gateway, "8888", &[]));
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     a.say(&talk("en", 20, 1));
     wait_words("a sentence after the restart of Asterisk", 5, || b.heard());
     assert_eq!(words(&b.heard(), "es"), (20..25).collect::<Vec<_>>());
-    (a.hang_up(), b.hang_up());
+    a.hang_up();
+    b.hang_up();
     wait_empty(&gateway, &shim);
 }
 
@@ -193,7 +199,8 @@ fn a_stalled_asterisk_is_noticed_and_the_call_goes_on_behind_it() {
     let cloud = Cloud::start("");
     let shim = shim_for(&gateway, &cloud, "", "");
     let (a, b) = (LightPhone::call(&gateway, "7777", &[]), LightPhone::call(&gateway, "8888", &[]));
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     let stopped = gateway.stopped();
     wait_for("the stall to be noticed", 30 * S, || !shim.is_ready());
     drop(stopped);
@@ -202,7 +209,8 @@ fn a_stalled_asterisk_is_noticed_and_the_call_goes_on_behind_it() {
     a.say(&talk("en", 0, 2));
     wait_words("ten words", 10, || b.heard());
     assert_eq!(words(&b.heard(), "es"), (0..10).collect::<Vec<_>>());
-    (a.hang_up(), b.hang_up());
+    a.hang_up();
+    b.hang_up();
     wait_empty(&gateway, &shim);
 }
 
@@ -273,7 +281,8 @@ fn a_lone_caller_hears_a_cue_and_is_told() {
     b.wait_up();
     a.say(&talk("en", 0, 1));
     wait_words("the conversation", 5, || b.heard());
-    (a.hang_up(), b.hang_up());
+    a.hang_up();
+    b.hang_up();
     wait_empty(&gateway, &shim);
 }
 
@@ -285,12 +294,14 @@ fn digits_reach_the_other_phone_if_that_is_wanted() {
     let phones = Phones::new(&gateway);
     let a = phones.call_from("1001", "7777", Codec::Ulaw, &[]);
     let b = phones.call_from("1002", "8888", Codec::Ulaw, &[]);
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     wait_for("both in the room", 10 * S, || shim.calls().len() == 2);
     a.send_dtmf("5#");
     wait_for("the digits at the other phone", 20 * S, || b.dtmf() == "5#");
     assert_eq!(a.dtmf(), "", "nothing comes back");
-    (a.hang_up(), b.hang_up());
+    a.hang_up();
+    b.hang_up();
     wait_empty(&gateway, &shim);
 }
 
@@ -320,10 +331,12 @@ fn the_shim_calls_people_and_connects_them() {
     };
     let (good, said) = dial(&["7777=PJSIP/1001", "8888=PJSIP/1002"]);
     assert!(good, "{said}");
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     wait_words("the sentence at 1002", 5, || b.heard());
     wait_words("the sentence at 1001", 5, || a.heard());
-    (a.hang_up(), b.hang_up());
+    a.hang_up();
+    b.hang_up();
     wait_empty(&gateway, &shim);
     // Nobody waits for this call, so the phones are busy; the one that would answer is not left hanging.
     let (good, said) = dial(&["7777=PJSIP/1001", "8888=PJSIP/1002"]);

@@ -28,7 +28,8 @@ fn callers_to_7000_and_8888_hear_every_word() {
     for (one, other) in [("7000", "8888"), ("7100", "7001")] {
         let a = LightPhone::call(&gateway, one, &[]);
         let b = LightPhone::call(&gateway, other, &[]);
-        (a.wait_up(), b.wait_up());
+        a.wait_up();
+        b.wait_up();
         wait_for("both in a room", 20 * S, || shim.calls().len() == 2);
         a.say(&talk("en", 0, 3));
         b.say(&talk("es", 2000, 3));
@@ -54,7 +55,8 @@ fn digits_of_an_audiosocket_caller_reach_the_phone_of_the_other() {
     let phones = Phones::new(&gateway);
     let a = phones.call_from("1001", "7000", Codec::Ulaw, &[]);
     let b = phones.call_from("1002", "8888", Codec::Ulaw, &[]);
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     wait_for("both in a room", 20 * S, || shim.calls().len() == 2);
     a.send_dtmf("9*");
     wait_for("the digits at the other phone", 20 * S, || b.dtmf() == "9*");

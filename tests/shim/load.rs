@@ -160,13 +160,15 @@ fn real_speech_is_translated_on_a_real_asterisk() {
     };
     let a = phones.call_from("1001", "7777", Codec::L16, &[]);
     let b = phones.call_from("1002", "8888", Codec::L16, &[]);
-    (a.wait_up(), b.wait_up());
+    a.wait_up();
+    b.wait_up();
     wait_for("both in the room", 20 * S, || shim.calls().len() == 2);
     // "quiero hablar con el doctor", "mi hija tiene fiebre", "cuánto cuesta la medicina", from the demo's conversation.
     b.say(&part(&spanish, 8.0, 34.0));
     // "The doctor can see you tomorrow at ten o'clock.", said while the other pauses.
     a.say(&part(&english, 8.0, 34.0));
-    (a.wait_said_all(), b.wait_said_all());
+    a.wait_said_all();
+    b.wait_said_all();
     std::thread::sleep(8 * S);
     let (heard_a, heard_b) = (a.hang_up(), b.hang_up());
     let english = recognised(&heard_a, "en");

@@ -292,6 +292,51 @@ mod tests {
         }
     }
 
+    fn leaves(value: &toml::Value, prefix: &str, out: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    leaves(value, &if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, out);
+                }
+            }
+            _ => out.push(prefix.to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_sample_shows_the_defaults_and_the_page_every_key() {
+        let sample = include_str!("../../../../examples/asterisk/mgw.toml");
+        let page = include_str!("../../../../docs/asterisk.md");
+        let mut library = Config::new();
+        library.load_toml(sample, None).expect("the sample's library settings");
+        let shown = sample.lines().map(|l| l.strip_prefix('#').filter(|rest| rest.contains(" = ")).unwrap_or(l));
+        let shown: file::File =
+            toml::from_str(&shown.collect::<Vec<_>>().join("\n")).expect("the sample, all keys shown");
+        let ari = file::Ari { password: "secret".into(), ..shown.shim.ari };
+        let shown = Shim { ari, ..shown.shim };
+        let plain = Shim { ari: file::Ari { password: "secret".into(), ..Default::default() }, ..Default::default() };
+        let text = |settings: Settings| format!("{settings:?}");
+        let resolved = |shim: Shim| text(check(shim, library.clone(), &|_| None).expect("right"));
+        assert_eq!(resolved(shown), resolved(plain), "the sample's commented lines are the defaults");
+
+        let mut keys = Vec::new();
+        leaves(&toml::Value::try_from(Shim::default()).expect("TOML"), "", &mut keys);
+        let extension = file::Extension {
+            profile: Some(String::new()),
+            port: Some(2),
+            format: Some(String::new()),
+            send: Some(String::new()),
+            announcement: Some(String::new()),
+            options: [("x".to_owned(), toml::Value::Boolean(true))].into(),
+        };
+        leaves(&toml::Value::try_from(extension).expect("TOML"), "extension.NAME", &mut keys);
+        for key in keys {
+            let key = key.trim_end_matches(".x");
+            let known = page.contains(&format!("| `{key}` |"));
+            assert!(known, "docs/asterisk.md has no row for `{key}`");
+        }
+    }
+
     #[test]
     fn session_options_of_an_extension_reach_the_library() {
         let settings = load("[shim.extension.7777.options]\ntts.voice = 'abc'\nplayout.max_s = 9").expect("options");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The whole file, as far as the shim reads it; the rest is the library's.
 #[derive(Debug, Default, Deserialize)]
@@ -12,7 +12,7 @@ pub struct File {
     pub shim: Shim,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shim {
     /// Most call legs at one time; one more hears busy.
@@ -58,7 +58,7 @@ impl Default for Shim {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartnerGone {
     /// The call is over once the last words were heard.
@@ -67,7 +67,7 @@ pub enum PartnerGone {
     Wait,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ari {
     /// Without ARI only AudioSocket and legs from the control interface remain.
@@ -94,7 +94,7 @@ impl Default for Ari {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rtp {
     /// Address of our RTP ports, told to Asterisk as `external_host`.
@@ -121,7 +121,7 @@ impl Default for Rtp {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioSocket {
     pub enabled: bool,
@@ -143,7 +143,7 @@ impl Default for AudioSocket {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     pub listen: SocketAddr,
@@ -158,7 +158,7 @@ impl Default for Http {
 }
 
 /// What a caller gets who comes to a number.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Extension {
     /// Profile of the session; not given: the extension's own name.
