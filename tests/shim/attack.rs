@@ -96,7 +96,7 @@ fn a_spray_of_rtp_gets_nothing_in_and_nothing_out() {
         assert!(leg["strangers"].as_u64().expect("number") > sent / 8, "{sent} were sent, {leg}");
     }
     println!("{sent} packets in {:.1} s", begin.elapsed().as_secs_f64());
-    assert!(sent > 50_000, "no attack: {sent} packets");
+    assert!(sent > 20_000 * length().as_secs(), "no attack: {sent} packets");
 }
 
 #[test]

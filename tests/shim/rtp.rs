@@ -106,3 +106,49 @@ fn every_word_is_heard_over_every_format_and_a_bad_network() {
     });
     assert!(failures.is_empty(), "rows that failed: {failures:?}");
 }
+
+#[test]
+fn what_lies_in_the_jitter_buffer_at_a_hang_up_is_still_heard() {
+    let cloud = Cloud::start("");
+    let shim = Shim::start(config(&cloud, ports(), ""));
+    let (one, other) = (Idle::new(), Idle::new());
+    let (id, leg) = shim.open_leg("7777", one.address(), None);
+    let (_, other_leg) = shim.open_leg("8888", other.address(), None);
+    // The buffer learns in the first sentences that packets come up to 200 ms late.
+    let network = Network { jitter: Duration::from_millis(200), seed: 3, ..Network::default() };
+    let talk = Talk { gap: Duration::from_millis(500), ..talk("en", 0) };
+    let mut voice = talk.samples(16_000);
+    // The last word is the last sound.
+    voice.truncate(voice.len() - 16_000 * 54 / 100);
+    let phone = one.call(leg, Codec::L16Wide, voice, network);
+    let listener = other.call(other_leg, Codec::L16Wide, Vec::new(), Network::default());
+    wait_for("all to be said", Duration::from_secs(60), || phone.has_said_all());
+    // The last packets are still on their way through the network.
+    std::thread::sleep(Duration::from_millis(200));
+    shim.change("DELETE", &format!("/calls/{id}"), serde_json::json!({}));
+    wait_for("the partner's end of the call", Duration::from_secs(40), || shim.calls().is_empty());
+    let (samples, rate) = listener.heard();
+    let words: Vec<u16> = hear(&samples, rate).words.iter().map(|(_, n)| *n).collect();
+    // What the jitter costs before the buffer knows of it is not the matter here.
+    assert_eq!(words[words.len().saturating_sub(5)..], [15, 16, 17, 18, 19], "the last sentence: {words:?}");
+}
+
+#[test]
+fn a_leg_that_cannot_be_had_ends_nobody_else_s_call() {
+    let cloud = Cloud::start("");
+    let shim = Shim::start(config(&cloud, ports(), ""));
+    let idle = Idle::new();
+    let (_, leg) = shim.open_leg("7777", idle.address(), None);
+    let waiting = idle.call(leg, Codec::L16Wide, talk("en", 0).samples(16_000), Network::default());
+    // An address of another family than ours.
+    let ask = serde_json::json!({ "extension": "8888", "peer": "[::1]:4000" });
+    let (status, why) = shim.ask("POST", "/legs", Some(&ask), Some(crate::support::shim::TOKEN));
+    assert_eq!(status, 400, "{why}");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(shim.calls().len(), 1, "the one that waits goes on waiting");
+    let other = Idle::new();
+    let (_, other_leg) = shim.open_leg("8888", other.address(), None);
+    let partner = other.call(other_leg, Codec::L16Wide, Vec::new(), Network::default());
+    wait_for("a word", Duration::from_secs(40), || !hear(&partner.heard().0, 16_000).words.is_empty());
+    drop(waiting);
+}

@@ -19,8 +19,10 @@ pub enum Over {
     PartnerGone,
     /// The leg's transport ended.
     LegEnded,
-    /// Somebody asked for it: the control interface, or the shim stops.
+    /// Somebody asked for it over the control interface, or the shim stops and nobody is there to talk to.
     Asked,
+    /// The shim ends: nothing is waited for.
+    Ending,
 }
 
 /// Announcements to lone callers, by language.
@@ -36,6 +38,9 @@ const ANNOUNCEMENTS: [(&str, &str); 6] = [
 /// Serves a leg until its call is over. The caller then hangs up its own side and calls [`part`].
 pub async fn attend(shim: &Shim, leg: &mut Leg, member: &mut Member, row: &Row, extension: &Extension) -> Over {
     let mut met = false;
+    // Said once to a caller, and not to one whose partner has just left.
+    let mut told = false;
+    member.connected();
     let mut company = member.company();
     loop {
         match company {
@@ -44,7 +49,8 @@ pub async fn attend(shim: &Shim, leg: &mut Leg, member: &mut Member, row: &Row, 
             Company::Alone if met && shim.settings.partner_gone == PartnerGone::Wait => member.wait_again(),
             Company::Alone => {}
         }
-        let patience = shim.settings.alone_after.filter(|_| company == Company::Alone);
+        let alone_now = company == Company::Alone;
+        let patience = shim.settings.alone_after.filter(|_| alone_now && !met && !told);
         let alone = async {
             match patience {
                 Some(time) => sleep(time).await,
@@ -52,7 +58,6 @@ pub async fn attend(shim: &Shim, leg: &mut Leg, member: &mut Member, row: &Row, 
             }
         };
         tokio::pin!(alone);
-        let mut told = false;
         company = loop {
             tokio::select! {
                 now = member.changed() => break now,
@@ -65,16 +70,22 @@ pub async fn attend(shim: &Shim, leg: &mut Leg, member: &mut Member, row: &Row, 
                     LegEvent::Dtmf(pressed) => digit(shim, leg.control(), row, pressed),
                 },
                 () = row.hang_up().cancelled() => return Over::Asked,
-                () = shim.ending.cancelled() => return Over::Asked,
+                () = shim.closing.cancelled(), if alone_now => return Over::Asked,
+                () = shim.ending.cancelled() => return Over::Ending,
             }
         };
     }
 }
 
 /// Ends a leg: its last words are heard by the others, then its place in the room is given up.
-pub async fn part(leg: Leg, member: Member, over: Over) {
-    let mode = if over == Over::Asked { LeaveMode::Now } else { LeaveMode::Drain };
-    leg.close(mode).await;
+pub async fn part(shim: &Shim, leg: Leg, member: Member, over: Over) {
+    // From now on nobody is put together with it.
+    member.leaving();
+    let mode = if over == Over::Ending { LeaveMode::Now } else { LeaveMode::Drain };
+    tokio::select! {
+        () = leg.close(mode) => {}
+        () = shim.ending.cancelled() => {}
+    }
     drop(member);
 }
 

@@ -3,7 +3,7 @@
 //! AudioSocket has no authentication. A UUID must be known: from the settings (any number of calls, for the dialplan's
 //! fixed ones) or registered beforehand over the control interface (one call, within [`REGISTERED_FOR`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,12 @@ use mgw::telephony::audiosocket::{Message, Reader};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::attend::{Over, attend, part};
 use crate::calls::Transport;
-use crate::media::{MediaError, Permit, Who};
+use crate::media::{Permit, Who};
 use crate::settings::Settings;
 use crate::shim::Shim;
 
@@ -27,8 +28,8 @@ const FIRST_MESSAGE: Duration = Duration::from_secs(2);
 const REGISTERED_FOR: Duration = Duration::from_secs(120);
 /// Most UUIDs that wait for their calls.
 const MAX_REGISTERED: usize = 10_000;
-/// Most connections of all addresses that have not said who they are.
-const MAX_UNKNOWN: usize = 1000;
+/// Most connections that have not said who they are. Asterisk says so at once, so they are hardly ever more than a few.
+const MAX_UNKNOWN: usize = 256;
 
 /// What `POST /audiosocket` takes.
 #[derive(Deserialize)]
@@ -54,22 +55,28 @@ pub struct Registry {
     expected: Mutex<HashMap<Uuid, Expected>>,
     peers: Mutex<Peers>,
     accepted: AtomicU64,
-    too_many: AtomicU64,
+    busy: AtomicU64,
+    crowded: AtomicU64,
     silent: AtomicU64,
     unknown: AtomicU64,
 }
 
 #[derive(Default)]
 struct Peers {
-    connections: HashMap<IpAddr, usize>,
-    /// Connections that have not said who they are.
-    unknown: usize,
+    /// Calls of each address.
+    calls: HashMap<IpAddr, usize>,
+    /// Connections that have not said who they are, oldest first.
+    unknown: VecDeque<(u64, CancellationToken)>,
+    next: u64,
 }
 
-/// A connection that counts against its peer's share until dropped.
+/// A connection that counts until dropped: first among those that have not said who they are, then among its peer's calls.
 struct Place {
     shim: Arc<Shim>,
     peer: IpAddr,
+    number: u64,
+    /// Cancelled when it has to make room for another.
+    out: CancellationToken,
     known: bool,
 }
 
@@ -111,12 +118,24 @@ impl Registry {
         Some((found.1.clone(), None))
     }
 
+    /// Told at the first and then ever more rarely: whoever floods the port must not flood the log.
+    fn count_crowded(&self) {
+        let before = self.crowded.fetch_add(1, Ordering::Relaxed);
+        if (before + 1).is_power_of_two() {
+            tracing::warn!(
+                so_far = before + 1,
+                "AudioSocket: {MAX_UNKNOWN} connections have not said who they are; the oldest is closed"
+            );
+        }
+    }
+
     /// Counters in Prometheus' text format.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
         for (name, counter) in [
             ("accepted", &self.accepted),
-            ("refused_too_many", &self.too_many),
+            ("refused_busy", &self.busy),
+            ("closed_for_room", &self.crowded),
             ("refused_silent", &self.silent),
             ("refused_unknown_uuid", &self.unknown),
         ] {
@@ -130,32 +149,44 @@ impl Registry {
 }
 
 impl Place {
-    fn take(shim: &Arc<Shim>, peer: IpAddr, most: usize) -> Option<Place> {
+    /// Always to be had: where too many are silent, the oldest of them makes room, so that they cannot shut callers out.
+    fn take(shim: &Arc<Shim>, peer: IpAddr) -> Place {
         let mut peers = lock(&shim.audiosocket.peers);
-        let mine = peers.connections.get(&peer).copied().unwrap_or(0);
-        if mine >= most || peers.unknown >= MAX_UNKNOWN {
-            return None;
+        if peers.unknown.len() >= MAX_UNKNOWN
+            && let Some((_, oldest)) = peers.unknown.pop_front()
+        {
+            oldest.cancel();
+            shim.audiosocket.count_crowded();
         }
-        peers.connections.insert(peer, mine + 1);
-        peers.unknown += 1;
-        Some(Place { shim: shim.clone(), peer, known: false })
+        let (number, out) = (peers.next, CancellationToken::new());
+        peers.next += 1;
+        peers.unknown.push_back((number, out.clone()));
+        Place { shim: shim.clone(), peer, number, out, known: false }
     }
 
-    fn known(&mut self) {
-        if !std::mem::replace(&mut self.known, true) {
-            lock(&self.shim.audiosocket.peers).unknown -= 1;
+    /// It has said who it is. False: its peer has as many calls as it may.
+    fn becomes_call(&mut self, most: usize) -> bool {
+        let mut peers = lock(&self.shim.audiosocket.peers);
+        let calls = peers.calls.entry(self.peer).or_default();
+        if *calls >= most {
+            return false;
         }
+        *calls += 1;
+        peers.unknown.retain(|(number, _)| *number != self.number);
+        self.known = true;
+        true
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.known();
         let mut peers = lock(&self.shim.audiosocket.peers);
-        if let Some(n) = peers.connections.get_mut(&self.peer) {
-            *n -= 1;
-            if *n == 0 {
-                peers.connections.remove(&self.peer);
+        if !self.known {
+            peers.unknown.retain(|(number, _)| *number != self.number);
+        } else if let Some(calls) = peers.calls.get_mut(&self.peer) {
+            *calls -= 1;
+            if *calls == 0 {
+                peers.calls.remove(&self.peer);
             }
         }
     }
@@ -177,57 +208,76 @@ pub async fn serve(listener: TcpListener, shim: Arc<Shim>, max_per_peer: usize) 
                 continue;
             }
         };
-        match Place::take(&shim, peer.ip(), max_per_peer) {
-            Some(place) => {
-                let shim = shim.clone();
-                shim.clone().tasks.spawn(async move {
-                    if let Err(why) = connection(&shim, stream, place).await {
-                        tracing::info!(%peer, "AudioSocket connection refused: {why}");
-                    }
-                });
+        let place = Place::take(&shim, peer.ip());
+        let shim = shim.clone();
+        shim.clone().tasks.spawn(async move {
+            if let Err(why) = connection(&shim, stream, place, max_per_peer).await {
+                tracing::debug!(%peer, "AudioSocket connection refused: {why}");
             }
-            None => {
-                shim.audiosocket.too_many.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        });
     }
 }
 
-async fn connection(shim: &Arc<Shim>, mut stream: TcpStream, mut place: Place) -> Result<(), String> {
+async fn connection(
+    shim: &Arc<Shim>,
+    mut stream: TcpStream,
+    mut place: Place,
+    max_per_peer: usize,
+) -> Result<(), String> {
     let registry = &shim.audiosocket;
-    let (uuid, rest) = match tokio::time::timeout(FIRST_MESSAGE, first_message(&mut stream)).await {
-        Ok(Ok(first)) => first,
-        Ok(Err(why)) => {
-            registry.silent.fetch_add(1, Ordering::Relaxed);
-            return Err(why);
-        }
-        Err(_) => {
-            registry.silent.fetch_add(1, Ordering::Relaxed);
-            return Err(format!("no UUID within {} s", FIRST_MESSAGE.as_secs()));
-        }
+    let out = place.out.clone();
+    let first = tokio::select! {
+        first = tokio::time::timeout(FIRST_MESSAGE, first_message(&mut stream)) => first,
+        () = out.cancelled() => return Err("it has to make room".into()),
     };
+    let silent = |why: String| {
+        registry.silent.fetch_add(1, Ordering::Relaxed);
+        why
+    };
+    let (uuid, rest) =
+        first.map_err(|_| silent(format!("no UUID within {} s", FIRST_MESSAGE.as_secs())))?.map_err(silent)?;
+    let busy = |why: String| {
+        registry.busy.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%uuid, "an AudioSocket call is refused: {why}");
+        why
+    };
+    if shim.closing.is_cancelled() {
+        return Err(busy("the shim is stopping".into()));
+    }
+    // Before the UUID is looked up: a registered one is good for another try.
+    let permit: Permit = shim.media.admit().map_err(|e| busy(e.to_string()))?;
+    if !place.becomes_call(max_per_peer) {
+        return Err(busy(format!("{max_per_peer} calls of one address (shim.audiosocket.max_per_peer)")));
+    }
     let Some((name, room)) = registry.take(&shim.settings, uuid) else {
         registry.unknown.fetch_add(1, Ordering::Relaxed);
-        return Err(format!(
+        let why = format!(
             "UUID {uuid} is not in shim.audiosocket.uuids and was not registered (POST /audiosocket) in the last {} s",
             REGISTERED_FOR.as_secs()
-        ));
+        );
+        tracing::warn!("{why}");
+        return Err(why);
     };
-    place.known();
     let extension = shim.settings.extension(&name).cloned().ok_or_else(|| format!("no extension \"{name}\""))?;
-    let permit: Permit = shim.media.admit().map_err(|e| e.to_string())?;
     let mut member = shim.rooms.join(&extension.profile, room.as_deref());
     let id = format!("as-{uuid}-{}", registry.accepted.fetch_add(1, Ordering::Relaxed) + 1);
     let who = Who { id, extension: extension.clone(), room: member.room().to_owned() };
     let stream = stream.into_std().map_err(|e| e.to_string())?;
-    let mut leg =
-        shim.media.audiosocket_leg(permit, stream, &rest, who.clone()).map_err(|e: MediaError| e.to_string())?;
+    let mut leg = match shim.media.audiosocket_leg(permit, stream, &rest, who.clone()) {
+        Ok(leg) => leg,
+        Err(e) => {
+            // Whoever waits there for a partner goes on waiting.
+            member.withdraw();
+            tracing::warn!("{e}");
+            return Err(e.to_string());
+        }
+    };
     let row = shim.calls.add(who, Transport::AudioSocket, leg.control().clone());
     tracing::info!(id = row.id(), room = member.room(), extension = name, "AudioSocket call");
     let over: Over = attend(shim, &mut leg, &mut member, &row, &extension).await;
     tracing::info!(id = row.id(), ?over, "AudioSocket call is over");
     drop(row);
-    part(leg, member, over).await;
+    part(shim, leg, member, over).await;
     drop(place);
     Ok(())
 }

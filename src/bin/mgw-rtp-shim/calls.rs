@@ -1,6 +1,7 @@
 //! The table of running legs: for `/calls`, for DTMF between the legs of a room, for hanging up by name.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -36,18 +37,21 @@ struct Entry {
     since: Instant,
     control: LegControl,
     hang_up: CancellationToken,
+    number: u64,
 }
 
 /// Running legs by id.
 #[derive(Clone, Default)]
 pub struct Calls {
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
+    next: Arc<AtomicU64>,
 }
 
 /// A leg's row in the table; dropping it takes the row out.
 pub struct Row {
     calls: Calls,
     id: String,
+    number: u64,
     hang_up: CancellationToken,
 }
 
@@ -60,9 +64,10 @@ impl Calls {
     /// Adds a leg.
     pub fn add(&self, who: Who, transport: Transport, control: LegControl) -> Row {
         let (id, hang_up) = (who.id.clone(), CancellationToken::new());
-        let entry = Entry { who, transport, since: Instant::now(), control, hang_up: hang_up.clone() };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry { who, transport, since: Instant::now(), control, hang_up: hang_up.clone(), number };
         self.lock().insert(id.clone(), entry);
-        Row { calls: self.clone(), id, hang_up }
+        Row { calls: self.clone(), id, number, hang_up }
     }
 
     /// How many legs run.
@@ -117,6 +122,10 @@ impl Row {
 
 impl Drop for Row {
     fn drop(&mut self) {
-        self.calls.lock().remove(&self.id);
+        // A caller that came back under the same id, while its last words were still heard, has a row of its own.
+        let mut all = self.calls.lock();
+        if all.get(&self.id).is_some_and(|e| e.number == self.number) {
+            all.remove(&self.id);
+        }
     }
 }

@@ -1,15 +1,21 @@
 //! The control interface: health, figures, and, with the token, what changes state. JSON, on loopback by default.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::ari::outbound;
 use crate::audiosocket;
@@ -18,6 +24,14 @@ use crate::settings;
 use crate::shim::Shim;
 use crate::static_leg;
 
+/// Connections at one time.
+const MAX_CLIENTS: usize = 64;
+/// Time for the head of a request, also of the next one on a kept connection.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Longest life of a connection: an outbound call rings for half a minute.
+const CONNECTION_TIME: Duration = Duration::from_secs(120);
+/// How long a list of calls is good enough for the next who asks: each leg's figures cost the library some work.
+const LIST_AGE: Duration = Duration::from_millis(200);
 /// Longest body taken, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
@@ -32,12 +46,33 @@ impl IntoResponse for Refusal {
 
 type Answer = Result<Json<Value>, Refusal>;
 
-/// Serves until the listener's task is dropped.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(listener: tokio::net::TcpListener, shim: Arc<Shim>) -> std::io::Result<()> {
-    axum::serve(listener, router(shim)).await
+/// Serves until its task is dropped. Clients beyond [`MAX_CLIENTS`] wait, and slow ones are cut off: descriptors are for
+/// calls.
+pub async fn serve(listener: TcpListener, shim: Arc<Shim>) {
+    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    let service = TowerToHyperService::new(router(shim));
+    loop {
+        // Never closed, so there is always a place in the end.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(e) => {
+                tracing::warn!("control interface: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = service.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIME)
+                .serve_connection(TokioIo::new(stream), service);
+            // A client that goes away or is too slow is no trouble of ours.
+            let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
+        });
+    }
 }
 
 fn router(shim: Arc<Shim>) -> Router {
@@ -73,10 +108,19 @@ async fn metrics(State(shim): State<Arc<Shim>>) -> Response {
 }
 
 async fn list(State(shim): State<Arc<Shim>>) -> Answer {
+    let mut last = shim.listed.lock().await;
+    if let Some((at, calls)) = &*last
+        && at.elapsed() < LIST_AGE
+    {
+        return Ok(Json(calls.clone()));
+    }
     // Each leg's figures may wait for a media thread.
-    let calls = tokio::task::spawn_blocking(move || shim.calls.list()).await;
+    let calls = shim.calls.clone();
+    let calls = tokio::task::spawn_blocking(move || calls.list()).await;
     let calls = calls.map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be had".into()))?;
-    Ok(Json(json!({ "calls": calls })))
+    let answer = json!({ "calls": calls });
+    *last = Some((Instant::now(), answer.clone()));
+    Ok(Json(answer))
 }
 
 /// Lets only those in who know the token.

@@ -43,12 +43,18 @@ struct Inner {
 
 #[derive(Default)]
 struct Room {
-    /// Each with its profile.
-    members: BTreeMap<u64, (String, watch::Sender<Company>)>,
+    members: BTreeMap<u64, Place>,
     /// Made here for two; a room that callers name is open to any number and stays open.
     pair: bool,
     /// Whoever is in it came by the queue, not by a name that was given to it (a call that we made).
     queued: bool,
+}
+
+struct Place {
+    profile: String,
+    tell: watch::Sender<Company>,
+    /// Its sound is there; until then its call is being set up.
+    connected: bool,
 }
 
 /// A place in a room; dropping it leaves the room.
@@ -97,7 +103,7 @@ impl Rooms {
         let entry = inner.rooms.entry(room.clone()).or_default();
         entry.pair = room.starts_with(PAIR_MARK);
         entry.queued = queued;
-        entry.members.insert(number, (profile.to_owned(), tell));
+        entry.members.insert(number, Place { profile: profile.to_owned(), tell, connected: false });
         inner.tell(&room);
         Member { rooms: self.clone(), room, profile: profile.to_owned(), number, company }
     }
@@ -140,10 +146,10 @@ impl Inner {
             return;
         };
         room.members.remove(&number);
-        if let Some((profile, _)) = room.members.values().next()
+        if let Some(left) = room.members.values().next()
             && room.members.len() == 1
         {
-            self.waiting.push_front((profile.clone(), name.to_owned()));
+            self.waiting.push_front((left.profile.clone(), name.to_owned()));
         }
         if room.members.is_empty() {
             self.rooms.remove(name);
@@ -155,8 +161,8 @@ impl Inner {
     fn tell(&self, room: &str) {
         if let Some(room) = self.rooms.get(room) {
             let company = if room.members.len() > 1 { Company::Together } else { Company::Alone };
-            room.members.values().for_each(|(_, member)| {
-                member.send_if_modified(|now| std::mem::replace(now, company) != company);
+            room.members.values().for_each(|place| {
+                place.tell.send_if_modified(|now| std::mem::replace(now, company) != company);
             });
         }
     }
@@ -172,9 +178,16 @@ impl Inner {
             self.rooms.remove(name);
             self.waiting.retain(|(_, room)| room != name);
         } else if pair && self.partner_gone == PartnerGone::Hangup {
-            room.members.values().for_each(|(_, member)| {
-                member.send_replace(Company::Deserted);
-            });
+            let queued = room.queued;
+            for place in room.members.values() {
+                if place.connected || !queued {
+                    place.tell.send_replace(Company::Deserted);
+                } else {
+                    // They never met: its partner gave up while its call was set up. It is the next in the queue.
+                    place.tell.send_replace(Company::Alone);
+                    self.waiting.push_front((place.profile.clone(), name.to_owned()));
+                }
+            }
         } else {
             self.tell(name);
         }
@@ -199,6 +212,23 @@ impl Member {
             return Company::Deserted;
         }
         self.company()
+    }
+
+    /// Its sound is there: from now on it counts as somebody whom a partner can desert.
+    pub fn connected(&self) {
+        let mut inner = self.rooms.lock();
+        if let Some(place) = inner.rooms.get_mut(&self.room).and_then(|r| r.members.get_mut(&self.number)) {
+            place.connected = true;
+        }
+    }
+
+    /// It has hung up and only its last words are still heard: nobody is put together with it any more.
+    pub fn leaving(&self) {
+        let mut inner = self.rooms.lock();
+        let alone = inner.rooms.get(&self.room).is_some_and(|r| r.members.len() == 1);
+        if alone {
+            inner.waiting.retain(|(_, room)| *room != self.room);
+        }
     }
 
     /// Leaves before anything was said: a partner from the queue waits again, as if this one had never come. In a room
@@ -270,6 +300,7 @@ mod tests {
     fn a_deserted_partner_is_told_or_waits_again() {
         let strict = rooms(PartnerGone::Hangup);
         let (mut a, b) = (strict.join("7777", None), strict.join("8888", None));
+        a.connected();
         drop(b);
         assert_eq!(a.company(), Company::Deserted);
         assert_eq!(strict.join("8888", None).room(), "~2", "nobody is put into a call that is over");
@@ -304,6 +335,34 @@ mod tests {
         e.withdraw();
         assert_eq!(d.company(), Company::Deserted);
         assert_eq!(rooms.join("8888", None).room(), "~5", "no stranger comes into a call that we made");
+    }
+
+    #[test]
+    fn a_partner_that_gives_up_during_the_set_up_deserts_nobody() {
+        let rooms = rooms(PartnerGone::Hangup);
+        let a = rooms.join("7777", None);
+        a.connected();
+        let mut b = rooms.join("8888", None);
+        a.leaving();
+        drop(a);
+        assert_eq!(b.company(), Company::Alone, "its call was only being set up");
+        b.connected();
+        let c = rooms.join("7777", None);
+        assert_eq!((c.room(), b.company()), ("~1", Company::Together), "it is the next in the queue");
+        c.connected();
+        drop(c);
+        assert_eq!(b.company(), Company::Deserted);
+    }
+
+    #[test]
+    fn nobody_is_put_together_with_somebody_who_has_hung_up() {
+        let rooms = rooms(PartnerGone::Hangup);
+        let a = rooms.join("7777", None);
+        a.connected();
+        a.leaving();
+        // Its last words drain for seconds.
+        assert_eq!(rooms.join("8888", None).room(), "~2");
+        drop(a);
     }
 
     #[test]

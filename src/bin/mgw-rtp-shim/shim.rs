@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +17,9 @@ use crate::{ari, audiosocket, http};
 /// Time that ended calls get to clean up at Asterisk.
 const CLEAN_UP: Duration = Duration::from_secs(5);
 
+/// Time between two looks at the clock thread.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// One running shim.
 pub struct Shim {
     pub settings: Settings,
@@ -25,6 +29,8 @@ pub struct Shim {
     /// State of the connection to Asterisk, for `/ready`, `/metrics` and `doctor`.
     pub ari: ari::Status,
     pub audiosocket: audiosocket::Registry,
+    /// What `GET /calls` said last, and when.
+    pub listed: tokio::sync::Mutex<Option<(std::time::Instant, serde_json::Value)>>,
     /// Every task of a call is tracked here; stopping waits for them.
     pub tasks: TaskTracker,
     /// No more calls are taken; running ones go on.
@@ -50,6 +56,7 @@ impl Shim {
             calls: Calls::default(),
             ari: ari::Status::default(),
             audiosocket: audiosocket::Registry::default(),
+            listed: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             ending: CancellationToken::new(),
@@ -88,20 +95,21 @@ impl Shim {
         println!("mgw-rtp-shim listens: control {}, AudioSocket {audiosocket_at}", at(&control));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         // These serve running calls, so they live until the end and are not tracked as calls.
-        let mut services = tokio::task::JoinSet::new();
-        let shim = self.clone();
-        services.spawn(async move {
-            if let Err(e) = http::serve(control, shim).await {
-                tracing::error!("control interface: {e}");
-            }
-        });
+        let mut services = JoinSet::new();
+        services.spawn(http::serve(control, self.clone()));
         if let Some((listener, max_per_peer)) = socket {
             services.spawn(audiosocket::serve(listener, self.clone(), max_per_peer));
         }
         if self.settings.ari.is_some() {
             services.spawn(ari::run(self.clone()));
         }
-        self.closing.cancelled().await;
+        let trouble = self.watch_over(&mut services).await;
+        if let Some(why) = &trouble {
+            // systemd starts us again, and running calls are taken up from there.
+            tracing::error!("{why}: the shim ends");
+            self.closing.cancel();
+            self.ending.cancel();
+        }
         tracing::info!(legs = self.calls.len(), "stopping: no more calls are taken");
         self.tasks.close();
         tokio::select! {
@@ -114,6 +122,24 @@ impl Shim {
             tracing::warn!("calls did not clean up in time; the next start does it");
         }
         services.shutdown().await;
-        Ok(())
+        trouble.map_or(Ok(()), Err)
+    }
+
+    /// Returns when the shim shall close, or with what has failed that no call can do without.
+    async fn watch_over(&self, services: &mut JoinSet<()>) -> Option<String> {
+        loop {
+            tokio::select! {
+                () = self.closing.cancelled() => return None,
+                ended = services.join_next() => {
+                    let how = ended.and_then(Result::err).map_or_else(|| "ended".to_owned(), |e| e.to_string());
+                    return (!self.closing.is_cancelled()).then(|| format!("a service of the shim failed ({how})"));
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    if !self.media.is_alive() {
+                        return Some("the clock thread has ended".to_owned());
+                    }
+                }
+            }
+        }
     }
 }

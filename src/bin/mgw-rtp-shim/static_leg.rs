@@ -45,14 +45,21 @@ pub fn open(shim: &Arc<Shim>, ask: Ask) -> Result<(String, SocketAddr), (bool, S
     let mut member = shim.rooms.join(&extension.profile, ask.room.as_deref());
     let id = format!("rtp-{}", uuid::Uuid::new_v4());
     let who = Who { id: id.clone(), extension: extension.clone(), room: member.room().to_owned() };
-    let mut leg = shim.media.rtp_leg(permit, port, ask.peer, Peer::Any, who.clone()).map_err(refuse)?;
+    let mut leg = match shim.media.rtp_leg(permit, port, ask.peer, Peer::Any, who.clone()) {
+        Ok(leg) => leg,
+        Err(e) => {
+            // Whoever waits there for a partner goes on waiting.
+            member.withdraw();
+            return Err(refuse(e));
+        }
+    };
     let row = shim.calls.add(who, Transport::Rtp, leg.control().clone());
     let shim = shim.clone();
     let tasks = shim.tasks.clone();
     tasks.spawn(async move {
         let over = attend(&shim, &mut leg, &mut member, &row, &extension).await;
         drop(row);
-        part(leg, member, over).await;
+        part(&shim, leg, member, over).await;
     });
     Ok((id, address))
 }

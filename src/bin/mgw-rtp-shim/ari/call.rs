@@ -216,7 +216,7 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     let down = wiring.take_down(hang_up);
     match left {
         Some((leg, row)) => {
-            part(leg, member, over).await;
+            part(shim, leg, member, over).await;
             drop(row);
         }
         None => drop(member),

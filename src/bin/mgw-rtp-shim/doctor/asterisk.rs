@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::Report;
 use super::probe::{Form, TONE_DBFS, levels, tone};
-use crate::ari::rest::{Error, Rest};
+use crate::ari::rest::{Error, Reason, Rest};
 use crate::media::{Guard, Outgoing, Ports, Send};
 use crate::settings::{Ari, Settings};
 
@@ -24,8 +24,12 @@ const MODULES: [(&str, &str, bool); 7] = [
     ("res_audiosocket.so", "AudioSocket (7000 and 7001)", false),
     ("app_audiosocket.so", "AudioSocket() in the dialplan", false),
 ];
+/// How the names of our channels and bridges begin; the shim sweeps others.
+const MARK: &str = "mgwdoctor-";
 /// Length of the tone each way.
 const FRAMES: usize = 50;
+/// What a tone may be fainter than all that is heard; one of swapped bytes is 2.5 dB fainter.
+const PURE_DB: f64 = 1.0;
 /// What may differ of the level.
 const TOLERANCE_DB: f64 = 3.0;
 
@@ -64,6 +68,7 @@ pub async fn examine(settings: &Settings, report: &mut Report) {
             Err(e) => return report.bad(e.to_string(), fix_of(&e)),
         }
     }
+    sweep(&rest).await;
     let mut tried: Vec<(Codec, Send)> = Vec::new();
     for extension in settings.extensions.values() {
         let pair = (extension.codec, extension.send);
@@ -71,6 +76,16 @@ pub async fn examine(settings: &Settings, report: &mut Report) {
             tried.push(pair);
             round_trip(settings, &rest, pair, report).await;
         }
+    }
+}
+
+/// Removes what a doctor that was interrupted has left.
+async fn sweep(rest: &Rest) {
+    for channel in rest.channels().await.unwrap_or_default().iter().filter(|c| c.id.starts_with(MARK)) {
+        let _ = rest.hang_up(&channel.id, Reason::Normal).await;
+    }
+    for bridge in rest.bridges().await.unwrap_or_default().iter().filter(|id| id.starts_with(MARK)) {
+        let _ = rest.destroy_bridge(bridge).await;
     }
 }
 
@@ -94,7 +109,7 @@ struct End {
 
 async fn round_trip(settings: &Settings, rest: &Rest, (codec, send): (Codec, Send), report: &mut Report) {
     let name = format!("ExternalMedia {}", codec.format());
-    let bridge = format!("mgwdoctor-{}", uuid::Uuid::new_v4().simple());
+    let bridge = format!("{MARK}{}", uuid::Uuid::new_v4().simple());
     // Registers the application as long as it is open.
     let events = match rest.events().await {
         Ok(events) => events,
@@ -103,7 +118,7 @@ async fn round_trip(settings: &Settings, rest: &Rest, (codec, send): (Codec, Sen
     let mut channels = Vec::new();
     let outcome = try_round_trip(settings, rest, codec, send, &bridge, &mut channels, &name, report).await;
     for channel in &channels {
-        let _ = rest.hang_up(channel, crate::ari::rest::Reason::Normal).await;
+        let _ = rest.hang_up(channel, Reason::Normal).await;
     }
     let _ = rest.destroy_bridge(&bridge).await;
     drop(events);
@@ -166,9 +181,10 @@ async fn end(
         .reserve(None)
         .map_err(|e| (e.to_string(), "choose another range in shim.rtp.ports".to_owned()))?;
     let channel = format!("{bridge}-{name}");
+    // Before it is asked for: an answer that comes too late must not leave it behind.
+    channels.push(channel.clone());
     let peer =
         rest.external_media(&channel, port.address, codec.format()).await.map_err(|e| (e.to_string(), fix_of(&e)))?;
-    channels.push(channel.clone());
     let connected = port.connect(peer).map_err(|e| {
         (format!("no way to {peer}, where Asterisk listens: {e}"), "shim.rtp.bind must reach Asterisk's address".into())
     })?;
@@ -255,7 +271,7 @@ fn judge_there(codec: Codec, heard: &Heard, strangers: u64, name: &str, report: 
             "packets of 20 ms are best; other lengths work",
         );
     }
-    if heard.tone < heard.level - 3.0 {
+    if heard.tone < heard.level - PURE_DB {
         return Err((
             "the tone comes as noise: wrong byte order or format".into(),
             format!("the format must be {} at both ends", codec.format()),

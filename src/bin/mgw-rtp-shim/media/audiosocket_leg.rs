@@ -134,9 +134,8 @@ impl Wire {
 }
 
 impl Tick for AudioSocketLeg {
-    fn tick(&mut self, now: Duration, skipped: u32) -> bool {
+    fn tick(&mut self, now: Duration, _skipped: u32) -> bool {
         if !self.over {
-            self.voice.skip(skipped);
             self.receive(now);
         }
         if !self.over {
@@ -149,6 +148,12 @@ impl Tick for AudioSocketLeg {
             self.voice.ended();
         }
         !self.over
+    }
+
+    fn finish(&mut self, now: Duration) {
+        if !self.over {
+            self.receive(now);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! at the median and are used for nothing here.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
+use tokio::sync::oneshot;
 
 /// Time between two turns of a leg, and the length of a frame.
 pub const PTIME: Duration = Duration::from_millis(20);
@@ -27,11 +29,15 @@ pub trait Tick: Send {
     /// Takes what came, sends a frame. `now` is time since the clock began; `skipped` turns were left out before this
     /// one. False: it is at its end and is dropped.
     fn tick(&mut self, now: Duration, skipped: u32) -> bool;
+
+    /// The last turn: takes what came and gives the session all that still waits to be played; nothing is sent.
+    fn finish(&mut self, now: Duration);
 }
 
 enum Command {
     Add(u64, Box<dyn Tick>),
     Remove(u64),
+    Finish(u64, oneshot::Sender<()>),
 }
 
 /// How well time is kept.
@@ -45,6 +51,8 @@ pub struct ClockStats {
     pub skipped: AtomicU64,
     /// Legs now.
     pub legs: AtomicU64,
+    /// Legs that ended by a panic.
+    pub panics: AtomicU64,
 }
 
 /// A running clock thread; dropping it ends the thread and all its legs.
@@ -79,6 +87,20 @@ impl Clock {
             Some(Err(TrySendError::Full(_))) => Err("the clock thread is overloaded"),
             _ => Err("the clock thread has ended"),
         }
+    }
+
+    /// Ends a leg when all that it has received was given to its session.
+    pub async fn finish(&self, id: u64) {
+        let (done, finished) = oneshot::channel();
+        let asked = self.commands.as_ref().is_some_and(|c| c.try_send(Command::Finish(id, done)).is_ok());
+        if asked {
+            let _ = finished.await;
+        }
+    }
+
+    /// Whether the thread still runs.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Drops a leg, with its sockets, on the clock thread.
@@ -179,9 +201,27 @@ impl Run {
             self.stats.late.fetch_add(1, Ordering::Relaxed);
         }
         let before = legs.len();
-        legs.retain_mut(|(_, leg)| leg.tick(now, skipped));
+        // A panic costs this one leg; whoever looks after it sees that it has ended.
+        let panics = &self.stats.panics;
+        legs.retain_mut(|(_, leg)| {
+            catch_unwind(AssertUnwindSafe(|| leg.tick(now, skipped))).unwrap_or_else(|_| {
+                panics.fetch_add(1, Ordering::Relaxed);
+                false
+            })
+        });
         self.legs -= before - legs.len();
         self.stats.legs.store(self.legs as u64, Ordering::Relaxed);
+    }
+
+    fn take_out(&mut self, id: u64) -> Option<Box<dyn Tick>> {
+        for slot in &mut self.slots {
+            if let Some(at) = slot.iter().position(|(other, _)| *other == id) {
+                self.legs -= 1;
+                // In order, so that the others keep their turns.
+                return Some(slot.remove(at).1);
+            }
+        }
+        None
     }
 
     fn obey(&mut self, command: Command) {
@@ -192,12 +232,13 @@ impl Run {
                     self.legs += 1;
                 }
             }
-            Command::Remove(id) => {
-                for slot in &mut self.slots {
-                    let before = slot.len();
-                    slot.retain(|(other, _)| *other != id);
-                    self.legs -= before - slot.len();
+            Command::Remove(id) => drop(self.take_out(id)),
+            Command::Finish(id, done) => {
+                let now = monotonic() - self.began;
+                if let Some(mut leg) = self.take_out(id) {
+                    let _ = catch_unwind(AssertUnwindSafe(|| leg.finish(now)));
                 }
+                let _ = done.send(());
             }
         }
         self.stats.legs.store(self.legs as u64, Ordering::Relaxed);

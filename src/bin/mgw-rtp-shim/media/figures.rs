@@ -13,7 +13,8 @@ pub struct Figures {
     /// `slin16`, `ulaw` and so on.
     pub format: &'static str,
     /// Where the peer is, as Asterisk named it.
-    pub peer: String,
+    #[serde(serialize_with = "text")]
+    pub peer: std::sync::Arc<str>,
     pub local_port: u16,
     pub frames_in: u64,
     pub frames_out: u64,
@@ -29,6 +30,10 @@ pub struct Figures {
     /// Only of legs over RTP.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub rtp: Option<RtpFigures>,
+}
+
+fn text<S: serde::Serializer>(text: &str, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(text)
 }
 
 /// What only RTP has.

@@ -40,6 +40,8 @@ use watch::{Watch, Watching};
 
 /// Events of a leg that may wait for whoever looks after it.
 const EVENTS: usize = 64;
+/// Time in which the clock thread plays out what a leg has received; it needs one turn.
+const FINISH: Duration = Duration::from_millis(500);
 /// Digits that may wait to be sent to one phone.
 const DIGITS: usize = 32;
 
@@ -164,7 +166,7 @@ impl Media {
         let codec = who.extension.codec;
         let figures = Figures {
             format: codec.format(),
-            peer: peer.to_string(),
+            peer: peer.to_string().into(),
             local_port: port.address.port(),
             ..Figures::default()
         };
@@ -184,7 +186,7 @@ impl Media {
         let failed = |e: std::io::Error| MediaError::Failed(format!("AudioSocket connection: {e}"));
         let figures = Figures {
             format: "audiosocket",
-            peer: stream.peer_addr().map_err(failed)?.to_string(),
+            peer: stream.peer_addr().map_err(failed)?.to_string().into(),
             local_port: stream.local_addr().map_err(failed)?.port(),
             ..Figures::default()
         };
@@ -242,6 +244,7 @@ impl Media {
             ("clock_legs", "gauge", "Legs that the clock thread serves.", load(&stats.legs)),
             ("clock_slots", "counter", "Slots of the clock thread that had legs.", load(&stats.slots)),
             ("clock_slots_late", "counter", "Slots that began more than 1 ms late.", load(&stats.late)),
+            ("clock_panics", "counter", "Legs that ended by a panic.", load(&stats.panics)),
             ("clock_turns_skipped", "counter", "Turns of legs left out after a delay.", load(&stats.skipped)),
             ("strangers", "counter", "Packets from other addresses than a leg's peer.", self.ports.strangers()),
         ] {
@@ -250,6 +253,11 @@ impl Media {
             ));
         }
         text
+    }
+
+    /// Whether the clock thread runs; without it nothing is heard or sent.
+    pub fn is_alive(&self) -> bool {
+        self.clock.is_alive()
     }
 
     /// Ends the library; what was said is still heard until the deadline by legs that go on.
@@ -283,17 +291,18 @@ impl Leg {
         &self.control
     }
 
-    /// The next event; after [`LegEvent::Ended`] it waits for ever.
+    /// The next event; from the leg's end on always [`LegEvent::Ended`], even if that itself found no room in the queue.
     pub async fn event(&mut self) -> LegEvent {
-        match self.events.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
-        }
+        self.events.recv().await.unwrap_or(LegEvent::Ended)
     }
 
     /// Closes the leg's port and its session; returns when its last words were heard (mode drain), at the latest
     /// after `shim.drain_s`.
     pub async fn close(mut self, mode: LeaveMode) {
+        if mode == LeaveMode::Drain {
+            // What has come but was not played yet belongs to the last words.
+            let _ = tokio::time::timeout(FINISH, self.clock.finish(self.id)).await;
+        }
         let gone = self.watch.closed(self.control.session.0);
         self.end(mode);
         let _ = tokio::time::timeout(self.drain, gone).await;
@@ -330,6 +339,12 @@ impl LegControl {
     /// Sends a DTMF digit to this phone as RTP telephone-event; false if too many wait.
     pub fn send_dtmf(&self, digit: char) -> bool {
         self.digits.try_send(digit).is_ok()
+    }
+
+    /// Time since the last packet or message came, to the second; `None` before the first.
+    pub fn silent_for(&self) -> Option<Duration> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.silent_s.map(Duration::from_secs_f64)
     }
 
     /// Figures for `/calls`. Waits up to 200 ms for the library: not for the runtime's threads.

@@ -34,6 +34,8 @@ pub struct Connected {
     pub rtp: UdpSocket,
     /// Odd port above, for peers that speak RTCP.
     pub rtcp: Option<UdpSocket>,
+    /// Whether RTCP is answered at all.
+    pub speaks_rtcp: bool,
     pub guard: Guard,
 }
 
@@ -103,7 +105,7 @@ impl Ports {
     fn take_next(&self) -> u16 {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let port = *next;
-        *next = if port >= self.last.saturating_sub(2) { self.first } else { port + 2 };
+        *next = if self.last - port < 2 { self.first } else { port + 2 };
         port
     }
 
@@ -165,7 +167,12 @@ impl Reserved {
             _ => None,
         };
         let rtp = open(self.rtp, peer)?;
-        Ok(Connected { rtp, rtcp, guard: Guard { socket: self.guard, told: 0, total: self.total } })
+        Ok(Connected {
+            rtp,
+            speaks_rtcp: rtcp.is_some(),
+            rtcp,
+            guard: Guard { socket: self.guard, told: 0, total: self.total },
+        })
     }
 }
 

@@ -27,6 +27,7 @@ enum Way {
 }
 
 pub struct RtcpSide {
+    wanted: bool,
     udp: Option<Udp>,
     session: Session,
     /// Set when the peer has spoken RTCP.
@@ -42,8 +43,10 @@ fn ntp() -> Ntp {
 }
 
 impl RtcpSide {
-    pub fn new(socket: Option<UdpSocket>) -> RtcpSide {
+    /// `wanted` is false where RTCP is switched off.
+    pub fn new(socket: Option<UdpSocket>, wanted: bool) -> RtcpSide {
         RtcpSide {
+            wanted,
             udp: socket.map(Udp::new),
             session: Session::new(CNAME),
             way: None,
@@ -56,8 +59,9 @@ impl RtcpSide {
 
     /// A datagram that came on the port of RTP.
     pub fn take_shared(&mut self, bytes: &[u8], stream: &Stream, source: &Source, now: Duration) {
-        take(&mut self.session, &mut self.round_trip, bytes, stream, source, now)
-            .then(|| heard(&mut self.way, &mut self.next, Way::Shared, now));
+        if self.wanted && take(&mut self.session, &mut self.round_trip, bytes, stream, source, now) {
+            heard(&mut self.way, &mut self.next, Way::Shared, now);
+        }
     }
 
     /// Reads and sends what is due; called once in 20 ms.

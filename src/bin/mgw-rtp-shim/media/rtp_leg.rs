@@ -20,6 +20,8 @@ use super::voice::Voice;
 const MAX_PER_TURN: usize = 40;
 /// Clock of telephone-events in Asterisk's static table of payload types.
 const EVENT_CLOCK: u32 = 8000;
+/// Most that a finished leg plays out of its jitter buffer, which holds two seconds at most.
+const FINISH_MOST: Duration = Duration::from_secs(3);
 /// How long a relayed digit is.
 const DIGIT: Duration = Duration::from_millis(160);
 
@@ -68,7 +70,7 @@ impl RtpLeg {
             peer,
             udp: Udp::new(port.rtp),
             guard: port.guard,
-            rtcp: RtcpSide::new(port.rtcp),
+            rtcp: RtcpSide::new(port.rtcp, port.speaks_rtcp),
             way_in: WayIn {
                 codec,
                 source: Source::new(),
@@ -79,8 +81,9 @@ impl RtpLeg {
                 began: false,
                 rejected: 0,
             },
-            // RFC 3550 section 5.1: the three begin at random.
-            stream: Stream::new(rand::random(), rand::random(), rand::random()),
+            // RFC 3550 section 5.1: the three begin at random. The timestamp in the lower half, so that it does not wrap
+            // in the first 37 hours of a call, where Asterisk may lose a frame.
+            stream: Stream::new(rand::random(), rand::random(), rand::random::<u32>() >> 1),
             digits_out: dtmf::Sender::new(outgoing.clock_hz(), PTIME.as_millis() as u32),
             outgoing,
             packet: Vec::with_capacity(1500),
@@ -208,7 +211,6 @@ impl WayIn {
 impl Tick for RtpLeg {
     fn tick(&mut self, now: Duration, skipped: u32) -> bool {
         if skipped > 0 {
-            self.voice.skip(skipped);
             self.stream.skip(self.outgoing.step().saturating_mul(skipped));
             self.marker = true;
             // What the leg said meanwhile waits in the socket and is played on, late; nothing is skipped.
@@ -221,6 +223,16 @@ impl Tick for RtpLeg {
             self.publish(now);
         }
         true
+    }
+
+    fn finish(&mut self, now: Duration) {
+        self.receive(now);
+        // Each frame takes time off the buffer; at most its whole length waits in it.
+        let mut at = now;
+        while self.way_in.jitter.stats().queued_samples > 0 && at < now + FINISH_MOST {
+            at += PTIME;
+            self.way_in.play(&mut self.voice, at);
+        }
     }
 }
 

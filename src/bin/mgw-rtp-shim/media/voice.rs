@@ -106,13 +106,6 @@ impl Voice {
         &self.heard
     }
 
-    /// Frames that were not asked for in time are let go, so that what the leg hears does not fall behind.
-    pub fn skip(&mut self, turns: u32) {
-        for _ in 0..turns.min(500) {
-            self.hear();
-        }
-    }
-
     /// Something came from the peer.
     pub fn came(&mut self, now: Duration) {
         self.last_heard_of = Some(now);

@@ -38,6 +38,9 @@ const CLASSIC: [(&str, &str, Option<u16>); 4] =
 const CLASSIC_UUIDS: [(&str, &str); 2] =
     [("6f0f1c9a-3d64-4f0e-9f63-52a1c2f97000", "7000"), ("6f0f1c9a-3d64-4f0e-9f63-52a1c2f97001", "7001")];
 
+/// The library gives up last words after this time.
+const MOST_DRAIN_S: u64 = 20;
+
 /// Checks a table against itself and against the library's settings.
 ///
 /// # Errors
@@ -220,6 +223,9 @@ fn ranges(shim: &Shim, wrong: &mut Vec<String>) {
     }
     if shim.max_legs == 0 || shim.max_legs > 16_384 {
         wrong.push("shim.max_legs must be from 1 to 16384".into());
+    }
+    if shim.drain_s > MOST_DRAIN_S {
+        wrong.push(format!("shim.drain_s must be at most {MOST_DRAIN_S}, which is as long as the library waits"));
     }
     if shim.audiosocket.max_per_peer == 0 {
         wrong.push("shim.audiosocket.max_per_peer must be 1 or more".into());

@@ -46,7 +46,7 @@ impl Default for Shim {
             pairs: vec![["7777".into(), "8888".into()]],
             partner_gone: PartnerGone::Hangup,
             alone_after_s: 20,
-            drain_s: 30,
+            drain_s: 20,
             stop_s: 120,
             relay_dtmf: false,
             ari: Ari::default(),
@@ -128,7 +128,7 @@ pub struct AudioSocket {
     pub listen: SocketAddr,
     /// UUIDs of the dialplan and their extensions; any number of calls may use them.
     pub uuids: BTreeMap<String, String>,
-    /// Most connections of one address, those that have not said who they are included.
+    /// Most calls of one address.
     pub max_per_peer: usize,
 }
 
@@ -138,7 +138,7 @@ impl Default for AudioSocket {
             enabled: true,
             listen: (Ipv4Addr::LOCALHOST, 9092).into(),
             uuids: BTreeMap::new(),
-            max_per_peer: 300,
+            max_per_peer: 500,
         }
     }
 }

@@ -84,13 +84,15 @@ impl Settings {
     /// All mistakes found, one sentence each, with file and line where there is one; never with a secret in it.
     pub fn load(path: &Path) -> Result<Settings, Vec<String>> {
         let mut library = Config::new();
+        // A caller that is alone must not take the line for dead; the file may say otherwise.
+        library.set("alone.cue", "tone").map_err(|e| vec![e.to_string()])?;
         library.load_file(path).map_err(|e| e.to_string().lines().map(str::to_owned).collect::<Vec<_>>())?;
         let text = std::fs::read_to_string(path).map_err(|e| vec![format!("{}: {e}", path.display())])?;
         let name = path.display().to_string();
         let origin = Origin::new(&name, &text);
         let file: file::File = toml::from_str(&text).map_err(|e| {
             // Not its Display, which quotes the line, and the line may hold a secret.
-            vec![origin.at(e.span().map_or(0, |s| s.start), e.message())]
+            vec![origin.at(e.span().map_or(0, |s| s.start), &without_value(e.message()))]
         })?;
         check(file.shim, library, &|name| std::env::var(name).ok())
     }
@@ -110,5 +112,26 @@ impl Settings {
     /// The extension that callers name, in `Stasis(mgw,NAME)` or a registration.
     pub fn extension(&self, name: &str) -> Option<&Extension> {
         self.extensions.get(name)
+    }
+}
+
+/// A message about a wrong type without the value, which may be a secret: `password = 1234` lacks its quotation marks.
+fn without_value(message: &str) -> String {
+    match (message.starts_with("invalid "), message.find('`'), message.rfind('`')) {
+        (true, Some(from), Some(to)) if from < to => format!("{}…{}", &message[..from], &message[to + 1..]),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_without_quotation_marks_is_not_told() {
+        let error = toml::from_str::<file::File>("[shim.ari]\npassword = 12345678").expect_err("a number");
+        let told = without_value(error.message());
+        assert!(!told.contains("12345678") && told.contains("expected a string"), "{told}");
+        assert_eq!(without_value("unknown field `max_leg`"), "unknown field `max_leg`");
     }
 }
