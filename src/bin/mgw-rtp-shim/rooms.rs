@@ -321,6 +321,7 @@ mod tests {
     fn whoever_could_not_be_connected_deserts_nobody() {
         let rooms = rooms(PartnerGone::Hangup);
         let (mut a, b) = (rooms.join("7777", None), rooms.join("7777", None));
+        a.connected();
         let c = rooms.join("8888", None);
         assert_eq!((a.company(), c.room()), (Company::Together, "~1"));
         c.withdraw();
