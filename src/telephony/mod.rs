@@ -9,6 +9,7 @@
 //! | `g711` | mu-law and A-law | ITU-T G.711 |
 //! | `g722` | wide band in 64 kbit/s | ITU-T G.722 |
 //! | `jitter` | packets as they come to one even stream | |
+//! | `outgoing` | what is sent back, and Asterisk's limits there | |
 //! | `rtcp` | reports, round trip time, leaving | RFC 3550 section 6 |
 //! | `rtp` | packets, the sender's state | RFC 3550 section 5, RFC 5761, RFC 7983 |
 //! | `source` | which received packets to take; loss and jitter | RFC 3550 appendices A.1, A.3, A.8 |
@@ -25,6 +26,7 @@ pub mod dtmf;
 pub mod g711;
 pub mod g722;
 pub mod jitter;
+pub mod outgoing;
 pub mod rtcp;
 pub mod rtp;
 pub mod source;

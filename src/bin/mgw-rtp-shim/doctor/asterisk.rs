@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mgw::telephony::codec::Codec;
+use mgw::telephony::outgoing::{Outgoing, Send};
 use mgw::telephony::rtp::{Packet, Stream};
 use tokio::time::sleep;
 
 use super::Report;
 use super::probe::{Form, TONE_DBFS, levels, tone};
 use crate::ari::rest::{Error, Reason, Rest};
-use crate::media::{Guard, Outgoing, Ports, Send};
+use crate::media::{Guard, Ports};
 use crate::settings::{Ari, Settings};
 
 /// What a call needs, and what it is for.

@@ -8,7 +8,7 @@
 mod audiosocket_leg;
 pub mod clock;
 mod figures;
-mod outgoing;
+mod leg;
 mod ports;
 mod rtcp_side;
 mod rtp_leg;
@@ -18,21 +18,18 @@ mod watch;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 use mgw::Gateway;
 use mgw::config::Config;
-use mgw::engine::{LeaveMode, SessionId};
-use mgw::session;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::settings::{Extension, Settings};
 use clock::{Clock, Tick};
 use figures::Figures;
-pub use outgoing::{Outgoing, Send};
+pub use leg::{Leg, LegControl, LegEvent, Permit};
 pub use ports::{Guard, Ports, Reserved};
 pub use rtp_leg::Peer;
 use voice::{Ends, Voice};
@@ -40,8 +37,6 @@ use watch::{Watch, Watching};
 
 /// Events of a leg that may wait for whoever looks after it.
 const EVENTS: usize = 64;
-/// Time in which the clock thread plays out what a leg has received; it needs one turn.
-const FINISH: Duration = Duration::from_millis(500);
 /// Digits that may wait to be sent to one phone.
 const DIGITS: usize = 32;
 
@@ -67,24 +62,6 @@ impl std::fmt::Display for MediaError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (MediaError::Busy(text) | MediaError::Failed(text)) = self;
         f.write_str(text)
-    }
-}
-
-/// What a leg tells whoever looks after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LegEvent {
-    /// A DTMF digit, once.
-    Dtmf(char),
-    /// The transport is at its end (AudioSocket hung up, socket error); nothing follows.
-    Ended,
-}
-
-/// Permission for one leg; counts against `max_legs` until dropped.
-pub struct Permit(Arc<AtomicUsize>);
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -263,94 +240,5 @@ impl Media {
     /// Ends the library; what was said is still heard until the deadline by legs that go on.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), String> {
         self.gateway.shutdown(timeout).map_err(|e| e.to_string())
-    }
-}
-
-/// A running leg. Dropping it ends it at once; [`Leg::close`] lets its last words be heard.
-pub struct Leg {
-    control: LegControl,
-    events: mpsc::Receiver<LegEvent>,
-    clock: Arc<Clock>,
-    watch: Watch,
-    id: u64,
-    drain: Duration,
-    open: bool,
-    _permit: Permit,
-}
-
-/// What others may do with a leg; cheap to clone, harmless after its end.
-#[derive(Clone)]
-pub struct LegControl {
-    session: SessionId,
-    published: Arc<Mutex<Figures>>,
-    digits: Sender<char>,
-}
-
-impl Leg {
-    pub fn control(&self) -> &LegControl {
-        &self.control
-    }
-
-    /// The next event; from the leg's end on always [`LegEvent::Ended`], even if that itself found no room in the queue.
-    pub async fn event(&mut self) -> LegEvent {
-        self.events.recv().await.unwrap_or(LegEvent::Ended)
-    }
-
-    /// Closes the leg's port and its session; returns when its last words were heard (mode drain), at the latest
-    /// after `shim.drain_s`.
-    pub async fn close(mut self, mode: LeaveMode) {
-        if mode == LeaveMode::Drain {
-            // What has come but was not played yet belongs to the last words.
-            let _ = tokio::time::timeout(FINISH, self.clock.finish(self.id)).await;
-        }
-        let gone = self.watch.closed(self.control.session.0);
-        self.end(mode);
-        let _ = tokio::time::timeout(self.drain, gone).await;
-        self.watch.forget(self.control.session.0);
-    }
-
-    fn end(&mut self, mode: LeaveMode) {
-        if std::mem::replace(&mut self.open, false) {
-            self.clock.remove(self.id);
-            let _ = session::close(self.control.session, mode);
-        }
-    }
-}
-
-impl Drop for Leg {
-    fn drop(&mut self) {
-        self.end(LeaveMode::Now);
-    }
-}
-
-impl LegControl {
-    /// Speaks a text into this ear, in the language it hears.
-    pub fn say(&self, text: &str) {
-        if let Err(e) = session::say(self.session, text, "") {
-            tracing::warn!(session = self.session.0, "announcement: {e}");
-        }
-    }
-
-    /// Tells the library that this phone sent a digit.
-    pub fn report_dtmf(&self, digit: char) {
-        let _ = session::dtmf(self.session, digit);
-    }
-
-    /// Sends a DTMF digit to this phone as RTP telephone-event; false if too many wait.
-    pub fn send_dtmf(&self, digit: char) -> bool {
-        self.digits.try_send(digit).is_ok()
-    }
-
-    /// Time since the last packet or message came, to the second; `None` before the first.
-    pub fn silent_for(&self) -> Option<Duration> {
-        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        published.silent_s.map(Duration::from_secs_f64)
-    }
-
-    /// Figures for `/calls`. Waits up to 200 ms for the library: not for the runtime's threads.
-    pub fn snapshot(&self) -> Value {
-        let figures = self.published.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let library = session::stats(self.session).ok().and_then(|text| serde_json::from_str(&text).ok());
-        json!({ "leg": figures, "session": library.unwrap_or(Value::Null) })
     }
 }

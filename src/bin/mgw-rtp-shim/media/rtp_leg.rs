@@ -5,12 +5,12 @@ use std::time::Duration;
 use mgw::telephony::codec::{Codec, TELEPHONE_EVENT, comfort_noise_level, is_comfort_noise};
 use mgw::telephony::dtmf;
 use mgw::telephony::jitter::{Config, JitterBuffer};
+use mgw::telephony::outgoing::{Outgoing, Send};
 use mgw::telephony::rtp::{Malformed, Packet, Stream};
 use mgw::telephony::source::{Source, Verdict};
 
 use super::clock::{PTIME, Tick};
 use super::figures::RtpFigures;
-use super::outgoing::{Outgoing, Send};
 use super::ports::{Connected, Guard};
 use super::rtcp_side::RtcpSide;
 use super::udp::{Received, Udp};

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use mgw::config::{Config, Secret};
 use mgw::telephony::codec::Codec;
-
-use crate::media::Send;
+use mgw::telephony::outgoing::Send;
 
 use super::file::{self, Shim};
 use super::{ARI_PASSWORD_ENV, Ari, Extension, Http, Settings, TOKEN_ENV};

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use mgw::config::{Config, Language, Secret};
 use mgw::telephony::codec::Codec;
-
-use crate::media::Send;
+use mgw::telephony::outgoing::Send;
 
 pub use check::{Origin, check};
 pub use file::{AudioSocket, PartnerGone, Rtp};
