@@ -107,6 +107,48 @@ fn every_word_is_heard_over_every_format_and_a_bad_network() {
     assert!(failures.is_empty(), "rows that failed: {failures:?}");
 }
 
+/// Words of which no packet was lost: `talk` begins after 75 packets, a word and its gap take nine, a sentence ninety.
+fn unharmed(lost: &[u64]) -> Vec<u16> {
+    let whole = |word: u16| {
+        let first = 75 + u64::from(word / 5) * 90 + u64::from(word % 5) * 9;
+        // A hole beside a word is filled with what is like the word.
+        !lost.iter().any(|n| (first.saturating_sub(2)..first + 9).contains(n))
+    };
+    (0..20).filter(|word| whole(*word)).collect()
+}
+
+#[test]
+fn what_the_network_does_not_lose_is_heard() {
+    let rows = [("1 %", 0.01, 0), ("5 %", 0.05, 0), ("20 %", 0.2, 0), ("200 ms every 2 s", 0.0, 100)];
+    std::thread::scope(|scope| {
+        for (name, loss, burst_every) in rows {
+            scope.spawn(move || {
+                let cloud = Cloud::start("");
+                let shim = Shim::start(config(&cloud, ports(), ""));
+                let (one, other) = (Idle::new(), Idle::new());
+                let (_, leg) = shim.open_leg("7777", one.address(), None);
+                let (_, other_leg) = shim.open_leg("8888", other.address(), None);
+                let network = Network { loss, burst_every, seed: 11, ..Network::default() };
+                let phone = one.call(leg, Codec::L16Wide, talk("en", 0).samples(16_000), network);
+                let listener = other.call(other_leg, Codec::L16Wide, Vec::new(), Network::default());
+                wait_for("all to be said", Duration::from_secs(60), || phone.has_said_all());
+                std::thread::sleep(Duration::from_secs(8));
+                let (lost, wanted) = (phone.lost(), unharmed(&phone.lost()));
+                let heard: Vec<u16> = hear(&listener.heard().0, 16_000).words.iter().map(|(_, n)| *n).collect();
+                assert!(!lost.is_empty() && !wanted.is_empty(), "{name}: lost {lost:?}");
+                assert!(heard.is_sorted_by(|a, b| a < b), "{name}: order or doubles: {heard:?}");
+                let missing: Vec<&u16> = wanted.iter().filter(|w| !heard.contains(w)).collect();
+                assert!(missing.is_empty(), "{name}: {missing:?} were not lost and not heard; heard {heard:?}");
+                let calls = shim.calls();
+                let leg = &calls.iter().find(|c| c["extension"] == "7777").expect("leg")["media"]["leg"];
+                let told = leg["packets_lost"].as_u64().expect("number") as i64;
+                assert!((told - lost.len() as i64).abs() <= 4 + lost.len() as i64 / 4, "{name}: {told} of {lost:?}");
+                assert!(leg["buffer_ms"].as_f64().expect("number") < 150.0, "{name}: {leg}");
+            });
+        }
+    });
+}
+
 #[test]
 fn what_lies_in_the_jitter_buffer_at_a_hang_up_is_still_heard() {
     let cloud = Cloud::start("");

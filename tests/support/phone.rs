@@ -15,6 +15,8 @@ use mgw::telephony::rtp::{Packet, Stream};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Network {
     pub loss: f64,
+    /// Ten packets in a row, 200 ms, are lost every so many packets; 0: never.
+    pub burst_every: u64,
     pub duplicates: f64,
     /// Share of packets that come 50 ms later than they would.
     pub late: f64,
@@ -59,6 +61,8 @@ struct Shared {
     stop: AtomicBool,
     said: AtomicBool,
     sent: AtomicU64,
+    /// Numbers of the packets that the network lost.
+    lost: Mutex<Vec<u64>>,
     heard: Mutex<Ear>,
 }
 
@@ -136,7 +140,10 @@ fn speak(socket: &UdpSocket, codec: Codec, voice: &[i16], network: Network, shar
         shared.said.store(frame.is_none(), Ordering::Relaxed);
         let frame = frame.filter(|f| f.len() == step).unwrap_or(&silence);
         stream.write(&mut packet, codec.payload_type(), n == 0, step as u32, |out| codec.encode(frame, out));
-        if dice.roll() >= network.loss {
+        let in_burst = network.burst_every > 0 && n % network.burst_every >= network.burst_every.saturating_sub(10);
+        if dice.roll() < network.loss || in_burst {
+            shared.lost.lock().expect("lost").push(n);
+        } else {
             let mut at = now + network.jitter.mul_f64(dice.roll());
             if dice.roll() < network.late {
                 at += Duration::from_millis(50);
@@ -202,6 +209,11 @@ impl Phone {
     /// Everything was spoken.
     pub fn has_said_all(&self) -> bool {
         self.shared.said.load(Ordering::Relaxed)
+    }
+
+    /// Numbers of the packets, 20 ms each from the first, that the network has lost so far.
+    pub fn lost(&self) -> Vec<u64> {
+        self.shared.lost.lock().expect("lost").clone()
     }
 
     /// Samples heard so far.
