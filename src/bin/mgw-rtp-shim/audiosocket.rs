@@ -31,6 +31,9 @@ const MAX_REGISTERED: usize = 10_000;
 /// Most connections that have not said who they are. Asterisk says so at once, so they are hardly ever more than a few.
 const MAX_UNKNOWN: usize = 256;
 
+/// A whole hang-up message.
+const HANGUP: [u8; 3] = [0, 0, 0];
+
 /// What `POST /audiosocket` takes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -239,6 +242,8 @@ async fn connection(
     let busy = |why: String| {
         registry.busy.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%uuid, "an AudioSocket call is refused: {why}");
+        // AudioSocket has no busy; after a hang-up the dialplan goes on behind AudioSocket(), after a mere end it does not.
+        let _ = stream.try_write(&HANGUP);
         why
     };
     if shim.closing.is_cancelled() {
@@ -256,6 +261,7 @@ async fn connection(
             REGISTERED_FOR.as_secs()
         );
         tracing::warn!("{why}");
+        let _ = stream.try_write(&HANGUP);
         return Err(why);
     };
     let extension = shim.settings.extension(&name).cloned().ok_or_else(|| format!("no extension \"{name}\""))?;

@@ -72,6 +72,15 @@ pub fn check(shim: Shim, library: Config, env: &dyn Fn(&str) -> Option<String>) 
             made.map_err(|e| wrong.push(e)).ok().map(|made| (name.clone(), made))
         })
         .collect();
+    // What every caller would run into is told before the first one calls: a key that is missing, most often.
+    let mut sessions: Vec<String> = extensions
+        .values()
+        .filter_map(|e| library.session(&e.profile, &e.options, env).err())
+        .flat_map(|e| e.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    sessions.sort();
+    sessions.dedup();
+    wrong.extend(sessions);
     for (uuid, name) in &uuids {
         if uuid::Uuid::parse_str(uuid).is_err() {
             wrong.push(format!("shim.audiosocket.uuids: \"{uuid}\" is not a UUID such as {}", CLASSIC_UUIDS[0].0));
@@ -259,7 +268,7 @@ mod tests {
         let mut library = Config::new();
         library.load_toml("[profile.7777]\nlanguage='en'\n[profile.8888]\nlanguage='es'", None).expect("profiles");
         let file: file::File = toml::from_str(shim).map_err(|e| vec![e.message().to_owned()])?;
-        check(file.shim, library, &|name| (name == ARI_PASSWORD_ENV).then(|| "secret".to_owned()))
+        check(file.shim, library, &|name| (name != TOKEN_ENV).then(|| "secret".to_owned()))
     }
 
     #[test]
@@ -270,6 +279,15 @@ mod tests {
         assert_eq!(settings.extensions["7001"].profile, "8888");
         assert_eq!(settings.audiosocket.expect("on").uuids.len(), 2);
         assert!(settings.http.token.is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_missing_is_told_before_the_first_call() {
+        let mut library = Config::new();
+        library.load_toml("[profile.7777]\nlanguage='en'\n[profile.8888]\nlanguage='es'", None).expect("profiles");
+        let env = |name: &str| (name == ARI_PASSWORD_ENV).then(|| "secret".to_owned());
+        let errors = check(Shim::default(), library, &env).expect_err("no keys");
+        assert!(errors.iter().any(|e| e.contains("DEEPGRAM_API_KEY")), "{errors:?}");
     }
 
     #[test]
@@ -321,7 +339,9 @@ mod tests {
         let shown = Shim { ari, ..shown.shim };
         let plain = Shim { ari: file::Ari { password: "secret".into(), ..Default::default() }, ..Default::default() };
         let text = |settings: Settings| format!("{settings:?}");
-        let resolved = |shim: Shim| text(check(shim, library.clone(), &|_| None).expect("right"));
+        let resolved = |shim: Shim| {
+            text(check(shim, library.clone(), &|name| name.ends_with("_API_KEY").then(|| "key".into())).expect("right"))
+        };
         assert_eq!(resolved(shown), resolved(plain), "the sample's commented lines are the defaults");
 
         let mut keys = Vec::new();
