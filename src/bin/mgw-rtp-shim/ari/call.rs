@@ -52,7 +52,10 @@ enum End {
 
 /// Serves a caller in a task of its own. Rooms are given here, in order of arrival.
 pub fn take(shim: &Arc<Shim>, control: &Arc<Control>, caller: Caller) {
-    let Some(wiring) = Wiring::claim(control, &caller.channel.id) else { return };
+    let Some(wiring) = Wiring::claim(control, &caller.channel.id) else {
+        tracing::debug!(channel = %caller.channel.id, "this caller is served already");
+        return;
+    };
     let place = place(shim, &caller);
     let (shim, control) = (Arc::clone(shim), Arc::clone(control));
     shim.tasks.clone().spawn(async move {
@@ -216,8 +219,9 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     let down = wiring.take_down(hang_up);
     match left {
         Some((leg, row)) => {
-            part(leg, member, over).await;
+            // The caller may be back before its last words are spoken, and then the name in the table is its new call's.
             drop(row);
+            part(leg, member, over).await;
         }
         None => drop(member),
     }

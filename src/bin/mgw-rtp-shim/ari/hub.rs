@@ -47,10 +47,13 @@ struct Inner {
     dials: HashMap<String, Dialled>,
     /// Callers who are to be hung up, but Asterisk could not be asked.
     doomed: HashSet<String>,
+    next_turn: u64,
 }
 
 struct Object {
     role: Role,
+    /// Tells this stay in our application from an earlier one under the same id.
+    turn: u64,
     /// Whether it is known to exist in Asterisk; else it may be on its way there.
     made: bool,
     fate: watch::Sender<Fate>,
@@ -87,6 +90,7 @@ struct Fate {
 /// Waits for the fate of one channel or bridge; while it lives, the sweep leaves that alone.
 pub struct Watch {
     hub: Arc<Hub>,
+    turn: u64,
     fate: watch::Receiver<Fate>,
     digits: mpsc::Receiver<char>,
     presses: Option<mpsc::Receiver<char>>,
@@ -124,19 +128,23 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes charge of a channel or bridge; `None` if somebody has.
+    /// Takes charge of a channel or bridge; `None` if somebody has. A caller who has left and come back (a redirect, a
+    /// dialplan that goes round) is a new one, even while its former call is still being removed.
     pub fn watch(self: &Arc<Self>, id: &str, role: Role) -> Option<Watch> {
         let mut inner = self.lock();
-        if inner.objects.contains_key(id) {
+        let back = |old: &Object| role == Role::Caller && old.fate.borrow().gone == Some(Gone::Left);
+        if inner.objects.get(id).is_some_and(|old| !back(old)) {
             return None;
         }
+        let turn = inner.next_turn;
+        inner.next_turn += 1;
         let (fate, see) = watch::channel(Fate { id: id.to_owned(), entered: role == Role::Caller, gone: None });
         let (digits, hear) = mpsc::channel(DIGITS);
         let (presses, press) = mpsc::channel(DIGITS);
         let (made, first_id) = (role == Role::Caller, id.to_owned());
-        inner.objects.insert(id.to_owned(), Object { role, made, fate, digits, first_id, presses });
+        inner.objects.insert(id.to_owned(), Object { role, turn, made, fate, digits, first_id, presses });
         self.count(&inner);
-        Some(Watch { hub: Arc::clone(self), fate: see, digits: hear, presses: Some(press) })
+        Some(Watch { hub: Arc::clone(self), turn, fate: see, digits: hear, presses: Some(press) })
     }
 
     fn count(&self, inner: &Inner) {
@@ -387,8 +395,10 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let id = self.id();
         let mut inner = self.hub.lock();
-        inner.objects.remove(&id);
-        self.hub.count(&inner);
+        if inner.objects.get(&id).is_some_and(|object| object.turn == self.turn) {
+            inner.objects.remove(&id);
+            self.hub.count(&inner);
+        }
     }
 }
 

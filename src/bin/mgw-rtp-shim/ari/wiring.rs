@@ -134,6 +134,10 @@ impl Wiring {
     pub async fn connect(&mut self, answer: bool) -> Result<(), Error> {
         let parts = self.parts()?;
         let (rest, caller) = (&parts.control.rest, parts.caller.id());
+        if parts.caller.ended().is_some() {
+            // If it is back already, it belongs to another call.
+            return Err(Error::NotFound("the caller has left".into()));
+        }
         let answered = async { if answer { rest.answer(&caller).await } else { Ok(()) } };
         let (answered, _) = tokio::join!(answered, timeout(ENTRY, parts.media.entered()));
         answered?;

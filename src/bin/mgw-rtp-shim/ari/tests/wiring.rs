@@ -185,6 +185,34 @@ async fn events_reach_the_call_that_they_concern() {
 }
 
 #[tokio::test]
+async fn a_caller_who_leaves_and_comes_back_at_once_is_served_again() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut former = claim(&control);
+    raise(&mut former).await.expect("raised");
+    let start = || json!({ "type": "StasisStart", "channel": { "id": "17.1" }, "args": ["7777", "room-42"] });
+    tell(&control, json!({ "type": "StasisEnd", "channel": { "id": "17.1" } }));
+    assert!(tell(&control, start()), "a caller as any other");
+    // The former call has not even noticed.
+    let mut wiring = claim(&control);
+    assert!(Wiring::claim(&control, "17.1").is_none(), "it is served once");
+    raise(&mut wiring).await.expect("raised");
+    assert_eq!(former.next().await, Happening::Caller(Gone::Left));
+    former.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert_eq!(mock.left().len(), 3, "the caller, and what its new call needs");
+    assert!(Wiring::claim(&control, "17.1").is_none(), "the end of the former call is not the end of the new one");
+    tell(&control, json!({ "type": "ChannelDtmfReceived", "digit": "7", "channel": { "id": "17.1" } }));
+    assert_eq!(wiring.next().await, Happening::Digit('7'));
+    assert!(control.hub.press("17.1", '1'), "keys go to the new call");
+    // Hung up, it does not come back.
+    tell(&control, json!({ "type": "ChannelDestroyed", "channel": { "id": "17.1" }, "cause": 16 }));
+    assert!(Wiring::claim(&control, "17.1").is_none());
+    wiring.take_down(None).await.expect("no panic");
+    control.hub.idle().await;
+}
+
+#[tokio::test]
 async fn a_caller_of_a_restarted_asterisk_is_gone() {
     let mock = Mock::start().await;
     mock.add_caller("17.1", "7777");
