@@ -242,8 +242,11 @@ impl Drop for Wiring {
 
 impl Parts {
     async fn remove(self, hang_up: Option<Reason>) {
-        let (rest, hub) = (&self.control.rest, &self.control.hub);
-        let hang_up = hang_up.filter(|_| self.caller.ended().is_none());
+        let (rest, hub) = (&self.control.rest, Arc::clone(&self.control.hub));
+        let ended = self.caller.ended();
+        let hang_up = hang_up.filter(|_| ended.is_none());
+        // A caller who is neither gone nor hung up is to be served again.
+        let mut again = hang_up.is_none() && matches!(ended, None | Some(Gone::TakenOver));
         let caller = async {
             let Some(reason) = hang_up else { return Ok(()) };
             let id = self.caller.id();
@@ -262,6 +265,11 @@ impl Parts {
         let (caller, own) = tokio::join!(caller, own);
         if let Some(error) = own.into_iter().chain([caller]).find_map(Result::err) {
             tracing::warn!(channel = %self.caller.id(), %error, "a call is not wholly removed from Asterisk yet");
+            again = true;
+        }
+        // The sweep leaves alone what is watched.
+        drop(self);
+        if again {
             hub.want_sweep();
         }
     }

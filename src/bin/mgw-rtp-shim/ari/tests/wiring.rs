@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::ari::event;
 use crate::ari::hub::{Gone, Role};
@@ -210,6 +211,26 @@ async fn a_caller_who_leaves_and_comes_back_at_once_is_served_again() {
     assert!(Wiring::claim(&control, "17.1").is_none());
     wiring.take_down(None).await.expect("no panic");
     control.hub.idle().await;
+}
+
+#[tokio::test]
+async fn a_caller_who_was_given_up_is_taken_again_by_a_sweep() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect("raised");
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 0);
+    wiring.take_down(None).await.expect("no panic");
+    control.hub.sweep_wanted().await;
+    assert_eq!(control.hub.known(), Default::default(), "nothing of it keeps the sweep from the caller");
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 1);
+
+    // One that has gone elsewhere is not ours.
+    let wiring = claim(&control);
+    tell(&control, json!({ "type": "StasisEnd", "channel": { "id": "17.1" } }));
+    wiring.take_down(None).await.expect("no panic");
+    assert!(timeout(Duration::from_millis(20), control.hub.sweep_wanted()).await.is_err());
 }
 
 #[tokio::test]
