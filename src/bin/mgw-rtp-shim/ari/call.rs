@@ -46,6 +46,8 @@ struct Place {
 enum End {
     Caller(Gone),
     Over(Over),
+    /// Asterisk is out of reach, and nothing comes from the caller.
+    GivenUp,
     /// Its sound broke and could not be made again.
     Broken(String),
 }
@@ -180,7 +182,7 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     let mut row = shim.calls.add(who.clone(), Transport::Ari, leg.control().clone());
     let (end, left) = loop {
         let end = tokio::select! {
-            end = hear(shim, &mut wiring, &mut leg, &mut member, &row, who) => end,
+            end = hear(shim, control, &mut wiring, &mut leg, &mut member, &row, who) => end,
             () = &mut pressing => continue,
         };
         match end {
@@ -204,7 +206,7 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     };
     let (hang_up, over) = match &end {
         // Others have the caller now, or nobody knows: what was said last is of use to nobody.
-        End::Caller(Gone::TakenOver | Gone::OutOfReach) => (None, Over::Asked),
+        End::Caller(Gone::TakenOver) | End::GivenUp => (None, Over::Asked),
         End::Caller(_) => (None, Over::LegEnded),
         End::Over(over) => (Some(Reason::Normal), *over),
         End::Broken(_) => (Some(Reason::Congestion), Over::LegEnded),
@@ -212,6 +214,7 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     let why = match &end {
         End::Caller(gone) => format!("caller: {gone:?}"),
         End::Over(over) => format!("{over:?}"),
+        End::GivenUp => "Asterisk is out of reach, and nothing comes from the caller".to_owned(),
         End::Broken(why) => why.clone(),
     };
     tracing::info!(channel = %who.id, %why, "a call is over");
@@ -229,8 +232,17 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
 }
 
 /// Until the call or its sound ends.
-async fn hear(shim: &Shim, wiring: &mut Wiring, leg: &mut Leg, member: &mut Member, row: &Row, who: &Who) -> End {
+async fn hear(
+    shim: &Shim,
+    control: &Control,
+    wiring: &mut Wiring,
+    leg: &mut Leg,
+    member: &mut Member,
+    row: &Row,
+    who: &Who,
+) -> End {
     let phone = leg.control().clone();
+    let mut given_up = pin!(control.hub.given_up(|| phone.silent_for()));
     let mut attending = pin!(attend(shim, leg, member, row, &who.extension));
     loop {
         tokio::select! {
@@ -242,6 +254,7 @@ async fn hear(shim: &Shim, wiring: &mut Wiring, leg: &mut Leg, member: &mut Memb
                 Happening::Digit(pressed) => digit(shim, &phone, row, pressed),
             },
             over = &mut attending => return End::Over(over),
+            () = &mut given_up => return End::GivenUp,
         }
     }
 }

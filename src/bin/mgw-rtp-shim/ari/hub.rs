@@ -3,13 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
 
 use super::event::Cause;
 
 /// Digits that nobody has fetched yet; a person does not press that many while a call is set up.
 const DIGITS: usize = 32;
+/// How often it is looked whether a caller can still be heard while Asterisk is out of reach.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +23,6 @@ pub enum Gone {
     Destroyed(Cause),
     /// Another client has our application and what is in it.
     TakenOver,
-    /// Asterisk could not be reached for too long.
-    OutOfReach,
 }
 
 /// How far a channel that we dial has come.
@@ -38,6 +40,8 @@ pub enum Progress {
 pub struct Hub {
     inner: Mutex<Inner>,
     callers: watch::Sender<usize>,
+    /// Set while Asterisk is out of reach for too long: callers from whom nothing came for that time are given up.
+    give_up: watch::Sender<Option<Duration>>,
     sweep: Notify,
 }
 
@@ -189,7 +193,6 @@ impl Hub {
                     (Progress::Dialling(status), Gone::Destroyed(cause)) => why_not(status, cause),
                     (Progress::Running, Gone::Destroyed(_)) => "hung up".into(),
                     (_, Gone::TakenOver) => "another client has taken the Stasis application over".into(),
-                    (_, Gone::OutOfReach) => "Asterisk cannot be reached".into(),
                 };
                 *progress = Progress::Ended(why);
                 true
@@ -204,14 +207,34 @@ impl Hub {
         }
     }
 
-    /// Every call is over.
-    pub fn all_gone(&self, gone: &Gone) {
+    /// Another client has our application: every call is over.
+    pub fn taken_over(&self) {
         let ids: Vec<String> = {
             let inner = self.lock();
             let callers = inner.objects.iter().filter(|(_, o)| o.role == Role::Caller).map(|(id, _)| id);
             callers.chain(inner.dials.keys()).cloned().collect()
         };
-        ids.iter().for_each(|id| self.gone(id, gone));
+        ids.iter().for_each(|id| self.gone(id, &Gone::TakenOver));
+    }
+
+    /// Asterisk has been out of reach for so long, or is within reach. Sound needs no control: calls go on as long as
+    /// their callers are heard.
+    pub fn out_of_reach(&self, time: Option<Duration>) {
+        self.give_up.send_if_modified(|now| std::mem::replace(now, time) != time);
+    }
+
+    /// Waits until a caller is to be given up: Asterisk is out of reach, and nothing came from the caller for as long.
+    pub async fn given_up(&self, silent_for: impl Fn() -> Option<Duration>) {
+        let mut give_up = self.give_up.subscribe();
+        loop {
+            let time = give_up.wait_for(Option::is_some).await.map(|time| *time);
+            match time {
+                Ok(Some(time)) if silent_for().is_none_or(|silent| silent >= time) => return,
+                Ok(_) => sleep(LOOK).await,
+                // The sender is in `self`.
+                Err(_) => pending().await,
+            }
+        }
     }
 
     /// Another channel takes a caller's place; false if that is none of ours.

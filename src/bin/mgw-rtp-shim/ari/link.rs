@@ -9,7 +9,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{self, Event};
-use super::hub::Gone;
 use super::rest::{Error, Events};
 use super::{Control, Link};
 
@@ -23,7 +22,8 @@ pub struct Pace {
     pub backoff_most: Duration,
     /// A connection that lived so long makes the next pause a first one again.
     pub steady: Duration,
-    /// Calls are ended when ARI is out of reach for so long; callers who are still there then are taken anew.
+    /// When ARI is out of reach for so long, callers from whom nothing came for as long are given up; those who are still
+    /// there when it is back are taken anew.
     pub give_up: Duration,
     /// A sweep that somebody asked for comes so much later, so that one serves many.
     pub sweep_after: Duration,
@@ -74,6 +74,7 @@ pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: 
         let end = match opened {
             Ok(ws) => {
                 control.status.set(Link::Connected);
+                control.hub.out_of_reach(None);
                 tracing::info!(app = %control.app, "connected to Asterisk");
                 let since = Instant::now();
                 let end = serve(ws, control, pace, handler, quit).await;
@@ -94,7 +95,7 @@ pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: 
                      another shim.ari.app; this one waits until the other is gone"
                 );
                 control.status.set(Link::Replaced);
-                control.hub.all_gone(&Gone::TakenOver);
+                control.hub.taken_over();
                 let free = wait_until_free(control, pace);
                 tokio::select! {
                     () = free => {}
@@ -108,7 +109,7 @@ pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: 
                     tracing::warn!(%why, "not connected to Asterisk");
                 }
                 if lost.elapsed() > pace.give_up {
-                    control.hub.all_gone(&Gone::OutOfReach);
+                    control.hub.out_of_reach(Some(pace.give_up));
                 }
             }
         }

@@ -332,6 +332,12 @@ impl LegControl {
         self.digits.try_send(digit).is_ok()
     }
 
+    /// Time since the last packet came; `None` before the first. Published once a second.
+    pub fn silent_for(&self) -> Option<Duration> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.silent_s.map(Duration::from_secs_f64)
+    }
+
     /// Figures for `/calls`. Waits up to 200 ms for the library: not for the runtime's threads.
     pub fn snapshot(&self) -> Value {
         let figures = self.published.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::ari::event::Event;
-use crate::ari::hub::{Gone, Role};
+use crate::ari::hub::{Gone, Hub, Role};
 use crate::ari::link::{Handler, Pace, keep};
 use crate::ari::mock::{Fault, Mock, Socket, eventually};
 use crate::ari::rest::Error;
@@ -122,13 +123,16 @@ async fn a_wrong_password_is_told_and_asked_again() {
     let mock = Mock::start().await;
     mock.fault("GET /events", 3, Fault::Answer(401, r#"{"message":"Authentication required"}"#));
     let control = mock.control();
-    let mut caller = control.hub.watch("17.1", Role::Caller).expect("new");
+    let hub = Arc::clone(&control.hub);
+    let given_up = tokio::spawn(async move { hub.given_up(|| None).await });
     let (_, quit, task) = start(&control);
     let told = |why: Option<String>| why.is_some_and(|why| why.contains("set shim.ari.password"));
     eventually("it is told or over", || told(control.status.view().why) || control.status.view().connected).await;
-    assert_eq!(caller.gone().await, Gone::OutOfReach, "it was out of reach for longer than this test's limit");
+    given_up.await.expect("it was out of reach for longer than this test's limit");
     eventually("it is connected", || control.status.view().connected).await;
     assert!(control.status.view().failed_requests >= 3);
+    let reached = timeout(Duration::from_millis(50), control.hub.given_up(|| None)).await;
+    assert!(reached.is_err(), "it is within reach again");
     quit.cancel();
     task.await.expect("ends");
 }
@@ -186,4 +190,20 @@ async fn callers_whom_nobody_serves_are_found_with_their_rooms() {
     assert_eq!(mock.things().bridges.keys().collect::<Vec<_>>(), ["somebody-s"]);
     let view = control.status.view();
     assert_eq!((view.orphans_swept, view.calls_adopted), (1, 4));
+}
+
+#[tokio::test]
+async fn callers_who_are_heard_are_not_given_up() {
+    let hub = Hub::default();
+    let (moment, limit) = (Duration::from_millis(20), Duration::from_secs(60));
+    let silent = AtomicUsize::new(59);
+    let silent_for = || Some(Duration::from_secs(silent.load(Ordering::SeqCst) as u64));
+    assert!(timeout(moment, hub.given_up(|| None)).await.is_err(), "Asterisk is within reach");
+    hub.out_of_reach(Some(limit));
+    assert!(timeout(moment, hub.given_up(silent_for)).await.is_err(), "its sound comes");
+    hub.given_up(|| None).await;
+    silent.store(60, Ordering::SeqCst);
+    hub.given_up(silent_for).await;
+    hub.out_of_reach(None);
+    assert!(timeout(moment, hub.given_up(silent_for)).await.is_err(), "it is within reach again");
 }
