@@ -56,6 +56,8 @@ enum End {
 pub fn take(shim: &Arc<Shim>, control: &Arc<Control>, caller: Caller) {
     let Some(wiring) = Wiring::claim(control, &caller.channel.id) else {
         tracing::debug!(channel = %caller.channel.id, "this caller is served already");
+        // If it went away and came back unheard, it is in no bridge now.
+        control.hub.want_sweep();
         return;
     };
     let place = place(shim, &caller);

@@ -66,10 +66,13 @@ struct Object {
     first_id: String,
     /// Keys to be pressed towards its phone.
     presses: mpsc::Sender<char>,
+    /// The bridge in which it has to be.
+    inside: Option<String>,
 }
 
 struct Dialled {
     room: String,
+    made: bool,
     progress: watch::Sender<Progress>,
 }
 
@@ -120,10 +123,21 @@ pub struct DialWatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Everything that belongs to a running call, or to one that is being set up or taken down.
-    pub ids: HashSet<String>,
-    /// Those that Asterisk is known to have, or to have had.
+    pub ids: HashMap<String, Place>,
+    /// Channels that we dial, taken or not.
+    pub dials: HashSet<String>,
+    /// Those of both that Asterisk is known to have, or to have had.
     pub made: HashSet<String>,
     pub doomed: HashSet<String>,
+}
+
+/// What the sweep needs to know of one thing of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Another one if it left and came back.
+    pub turn: u64,
+    /// The bridge in which it has to be.
+    pub bridge: Option<String>,
 }
 
 impl Hub {
@@ -146,7 +160,7 @@ impl Hub {
         let (digits, hear) = mpsc::channel(DIGITS);
         let (presses, press) = mpsc::channel(DIGITS);
         let (made, first_id) = (role == Role::Caller, id.to_owned());
-        inner.objects.insert(id.to_owned(), Object { role, turn, made, fate, digits, first_id, presses });
+        inner.objects.insert(id.to_owned(), Object { role, turn, made, fate, digits, first_id, presses, inside: None });
         self.count(&inner);
         Some(Watch { hub: Arc::clone(self), turn, fate: see, digits: hear, presses: Some(press) })
     }
@@ -166,8 +180,22 @@ impl Hub {
 
     /// It exists in Asterisk now.
     pub fn made(&self, id: &str) {
-        if let Some(object) = self.lock().objects.get_mut(id) {
+        let mut inner = self.lock();
+        if let Some(object) = inner.objects.get_mut(id) {
             object.made = true;
+        }
+        if let Some(dialled) = inner.dials.get_mut(id) {
+            dialled.made = true;
+        }
+    }
+
+    /// These are in a bridge now, and have to stay there.
+    pub fn inside(&self, bridge: &str, ids: &[&str]) {
+        let mut inner = self.lock();
+        for id in ids {
+            if let Some(object) = inner.objects.get_mut(*id) {
+                object.inside = Some(bridge.to_owned());
+            }
         }
     }
 
@@ -269,7 +297,7 @@ impl Hub {
     /// Announces a channel that we are about to dial, and the room where it belongs.
     pub fn dial(self: &Arc<Self>, id: &str, room: &str) -> DialWatch {
         let (progress, see) = watch::channel(Progress::Dialling(String::new()));
-        self.lock().dials.insert(id.to_owned(), Dialled { room: room.to_owned(), progress });
+        self.lock().dials.insert(id.to_owned(), Dialled { room: room.to_owned(), made: false, progress });
         DialWatch { hub: Arc::clone(self), id: id.to_owned(), progress: see }
     }
 
@@ -308,9 +336,13 @@ impl Hub {
     /// What is ours now.
     pub fn known(&self) -> Known {
         let inner = self.lock();
+        let place = |o: &Object| Place { turn: o.turn, bridge: o.inside.clone() };
+        let objects = inner.objects.iter().filter(|(_, o)| o.made).map(|(id, _)| id);
+        let dials = inner.dials.iter().filter(|(_, d)| d.made).map(|(id, _)| id);
         Known {
-            ids: inner.objects.keys().chain(inner.dials.keys()).cloned().collect(),
-            made: inner.objects.iter().filter(|(_, o)| o.made).map(|(id, _)| id.clone()).collect(),
+            ids: inner.objects.iter().map(|(id, o)| (id.clone(), place(o))).collect(),
+            dials: inner.dials.keys().cloned().collect(),
+            made: objects.chain(dials).cloned().collect(),
             doomed: inner.doomed.clone(),
         }
     }

@@ -141,7 +141,10 @@ impl Wiring {
         let answered = async { if answer { rest.answer(&caller).await } else { Ok(()) } };
         let (answered, _) = tokio::join!(answered, timeout(ENTRY, parts.media.entered()));
         answered?;
-        enter(rest, &parts.names.bridge, &[&caller, &parts.names.media]).await
+        let both = [caller.as_str(), &parts.names.media];
+        enter(rest, &parts.names.bridge, &both).await?;
+        parts.control.hub.inside(&parts.names.bridge, &both);
+        Ok(())
     }
 
     /// Makes another external media channel in the place of one that ended, and puts it into the bridge.
@@ -158,6 +161,7 @@ impl Wiring {
         control.hub.made(&id);
         let _ = timeout(ENTRY, parts.media.entered()).await;
         enter(&control.rest, &parts.names.bridge, &[&id]).await?;
+        control.hub.inside(&parts.names.bridge, &[&id]);
         Ok(peer)
     }
 
@@ -182,7 +186,7 @@ impl Wiring {
                 return Happening::Broken;
             }
             control.hub.rearm(&names.bridge);
-            if enter(&control.rest, &names.bridge, &[&caller.id()]).await.is_err() {
+            if put_back(&control.rest, &names.bridge, &caller.id()).await.is_err() {
                 return Happening::Broken;
             }
         }
@@ -284,6 +288,14 @@ async fn twice<F: Future<Output = Result<(), Error>>>(what: impl Fn() -> F) -> R
         }
         result => result,
     }
+}
+
+/// Asterisk takes a channel out of the bridge where it is before it puts it in, and tells that as a leaving as well.
+async fn put_back(rest: &Rest, bridge: &str, channel: &str) -> Result<(), Error> {
+    if rest.in_bridge(bridge).await?.iter().any(|id| id == channel) {
+        return Ok(());
+    }
+    enter(rest, bridge, &[channel]).await
 }
 
 async fn enter(rest: &Rest, bridge: &str, channels: &[&str]) -> Result<(), Error> {

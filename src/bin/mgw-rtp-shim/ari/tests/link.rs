@@ -207,3 +207,18 @@ async fn callers_who_are_heard_are_not_given_up() {
     hub.out_of_reach(None);
     assert!(timeout(moment, hub.given_up(silent_for)).await.is_err(), "it is within reach again");
 }
+
+#[tokio::test]
+async fn a_phone_that_answered_while_nothing_was_heard_joins_its_call() {
+    let mock = Mock::start().await;
+    let control = mock.control();
+    let watch = control.hub.dial("mgw-mgw-00000001-1-out", "~a1");
+    mock.add_caller(watch.id(), "7777,~a1");
+    for (name, value) in [("MGW_PROFILE", "7777"), ("MGW_ROOM", "~a1")] {
+        mock.things().variables.insert((watch.id().into(), name.into()), value.into());
+    }
+    let callers = sweep::sweep(&control).await.expect("swept");
+    let found: Vec<_> = callers.iter().map(|c| (c.channel.id.as_str(), c.room.as_deref(), c.room_is_ours)).collect();
+    // Alone as far as the sweep sees, but the other phone's call runs.
+    assert_eq!(found, [(watch.id(), Some("~a1"), true)]);
+}

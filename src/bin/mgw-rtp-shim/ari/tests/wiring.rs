@@ -214,6 +214,41 @@ async fn a_caller_who_leaves_and_comes_back_at_once_is_served_again() {
 }
 
 #[tokio::test]
+async fn a_sweep_finds_what_was_missed_while_nothing_was_heard() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect("raised");
+    let bridge = mock.things().bridges.keys().next().cloned().expect("a bridge");
+    mock.things().bridges.get_mut(&bridge).expect("a bridge").remove("17.1");
+    sweep::sweep(&control).await.expect("swept");
+    let entries = || mock.things().requests.iter().filter(|r| r.contains("/addChannel")).count();
+    tokio::select! {
+        happening = wiring.next() => panic!("{happening:?}"),
+        () = eventually("it is put back", || mock.things().bridges[&bridge].contains("17.1")) => {}
+    }
+    // One that is inside is not put in again: that would take it out first.
+    let before = entries();
+    control.hub.gone(&bridge, &Gone::Left);
+    let looked = || mock.has(&format!("GET /bridges/{bridge}"));
+    mock.things().requests.retain(|r| r.contains("/addChannel"));
+    tokio::select! {
+        happening = wiring.next() => panic!("{happening:?}"),
+        () = eventually("it is looked for", looked) => {}
+    }
+    assert_eq!(entries(), before);
+
+    // It was sent to the dialplan.
+    mock.things().bridges.get_mut(&bridge).expect("a bridge").remove("17.1");
+    mock.things().channels.get_mut("17.1").expect("the caller")["dialplan"] = json!({ "app_name": "Playback" });
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 0);
+    assert_eq!(wiring.next().await, Happening::Caller(Gone::Left));
+    wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert_eq!(mock.left(), ["17.1"], "it is not ours to hang up");
+}
+
+#[tokio::test]
 async fn a_caller_who_was_given_up_is_taken_again_by_a_sweep() {
     let mock = Mock::start().await;
     mock.add_caller("17.1", "7777");
