@@ -73,6 +73,15 @@ enum Asked {
     Media(String),
 }
 
+impl Asked {
+    async fn remove(&self, rest: &Rest) -> Result<(), Error> {
+        match self {
+            Asked::Bridge(id) => rest.destroy_bridge(id).await,
+            Asked::Media(id) => rest.hang_up(id, Reason::Normal).await,
+        }
+    }
+}
+
 impl Wiring {
     /// Takes charge of a caller; `None` if its call is served already. Asks nothing of Asterisk.
     pub fn claim(control: &Arc<Control>, caller: &str) -> Option<Wiring> {
@@ -147,17 +156,26 @@ impl Wiring {
         Ok(())
     }
 
-    /// Makes another external media channel in the place of one that ended, and puts it into the bridge.
+    /// Makes another external media channel in the place of one that ended or fell out of the bridge, and puts it into
+    /// the bridge.
     pub async fn renew(&mut self, host: SocketAddr, format: &str) -> Result<SocketAddr, Error> {
         let parts = self.parts()?;
-        let id = parts.names.second_media.clone();
+        let former = Asked::Media(parts.names.media.clone());
+        parts.names.next_media();
+        let id = parts.names.media.clone();
         let watch = parts.control.hub.watch(&id, Role::Own);
-        let watch = watch.ok_or_else(|| Error::NotFound("the external media ended twice".into()))?;
+        let watch = watch.ok_or_else(|| Error::NotFound("the external media has a name that is taken".into()))?;
         parts.asked.push(Asked::Media(id.clone()));
-        parts.media = watch;
         let control = &parts.control;
+        let (removed, peer) =
+            tokio::join!(former.remove(&control.rest), control.rest.external_media(&id, host, format));
+        parts.media = watch;
+        match removed {
+            Ok(()) => parts.asked.retain(|asked| *asked != former),
+            Err(error) => tracing::debug!(%error, "a broken external media channel is removed later"),
+        }
         // The bridge may be what has gone; then this fails, and the call ends.
-        let peer = control.rest.external_media(&id, host, format).await?;
+        let peer = peer?;
         control.hub.made(&id);
         let _ = timeout(ENTRY, parts.media.entered()).await;
         enter(&control.rest, &parts.names.bridge, &[&id]).await?;
@@ -260,12 +278,7 @@ impl Parts {
             }
             done
         };
-        let own = futures_util::future::join_all(self.asked.iter().map(|asked| async move {
-            match asked {
-                Asked::Bridge(id) => twice(|| rest.destroy_bridge(id)).await,
-                Asked::Media(id) => twice(|| rest.hang_up(id, Reason::Normal)).await,
-            }
-        }));
+        let own = futures_util::future::join_all(self.asked.iter().map(|asked| twice(|| asked.remove(rest))));
         let (caller, own) = tokio::join!(caller, own);
         if let Some(error) = own.into_iter().chain([caller]).find_map(Result::err) {
             tracing::warn!(channel = %self.caller.id(), %error, "a call is not wholly removed from Asterisk yet");

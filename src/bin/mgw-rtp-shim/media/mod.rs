@@ -77,10 +77,14 @@ pub enum LegEvent {
     Ended,
 }
 
-/// Permission for one leg; counts against `max_legs` until dropped.
-pub struct Permit(Arc<AtomicUsize>);
+/// Permission for one leg; counts once against `max_legs` until its last clone is dropped, so that a leg may be replaced
+/// while the former one still closes.
+#[derive(Clone)]
+pub struct Permit(Arc<Counted>);
 
-impl Drop for Permit {
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -133,7 +137,7 @@ impl Media {
     pub fn admit(&self) -> Result<Permit, MediaError> {
         let more = |now| (now < self.max_legs).then_some(now + 1);
         match self.legs.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(Permit(self.legs.clone())),
+            Ok(_) => Ok(Permit(Arc::new(Counted(self.legs.clone())))),
             Err(now) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 Err(MediaError::Busy(format!("{now} legs are open, as many as shim.max_legs allows")))
