@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::time::timeout;
@@ -49,15 +49,20 @@ fn pace() -> Pace {
         give_up: Duration::ZERO,
         sweep_after: Duration::from_millis(1),
         replaced: Duration::from_millis(20),
+        truce: [Duration::from_secs(600); 2],
     }
 }
 
 /// A connection that is kept, and what stops it.
 fn start(control: &Arc<Control>) -> (Count, CancellationToken, tokio::task::JoinHandle<()>) {
+    start_with(control, pace())
+}
+
+fn start_with(control: &Arc<Control>, pace: Pace) -> (Count, CancellationToken, tokio::task::JoinHandle<()>) {
     let handler = Count { control: Arc::clone(control), sweeps: Arc::default(), callers: Arc::default() };
     let quit = CancellationToken::new();
     let (control, kept, token) = (Arc::clone(control), handler.clone(), quit.clone());
-    let task = tokio::spawn(async move { keep(&control, &pace(), &kept, &token).await });
+    let task = tokio::spawn(async move { keep(&control, &pace, &kept, &token).await });
     (handler, quit, task)
 }
 
@@ -154,6 +159,25 @@ async fn whoever_was_replaced_waits_until_the_other_has_gone() {
     eventually("it is back", || mock.things().connections >= 2).await;
     mock.things().app_gone = false;
     eventually("it has swept", || handler.sweeps.load(Ordering::SeqCst) >= 2).await;
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn an_application_whose_other_client_has_died_is_taken_back() {
+    let mock = Mock::start().await;
+    let control = mock.control();
+    let unit = Duration::from_millis(100);
+    let pace = Pace { truce: [unit, 3 * unit], ..pace() };
+    let (handler, quit, task) = start_with(&control, pace);
+    // The application never goes, since there are callers in it.
+    for (round, truce) in [(1, unit), (2, 2 * unit), (3, 3 * unit), (4, 3 * unit)] {
+        eventually("it has swept", || handler.sweeps.load(Ordering::SeqCst) == round).await;
+        let begin = Instant::now();
+        mock.send(&json!({ "type": "ApplicationReplaced", "application": "mgw" }));
+        eventually("it is connected again", || mock.things().connections > round).await;
+        assert!(begin.elapsed() >= truce, "it does not fight: {:?}", begin.elapsed());
+    }
     quit.cancel();
     task.await.expect("ends");
 }
