@@ -2,8 +2,10 @@
 //! request that failed) left behind, takes up callers whom nobody serves, ends calls whose caller is gone.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::sleep;
 
 use super::event::{Cause, Channel};
 use super::hub::{Gone, Known};
@@ -15,6 +17,10 @@ use crate::rooms::PAIR_MARK;
 /// Names of the caller's extension and room on its channel.
 pub const PROFILE: &str = "MGW_PROFILE";
 pub const ROOM: &str = "MGW_ROOM";
+
+/// How often, at the end, it is looked for callers whom nobody has heard of.
+const LAST_LOOKS: usize = 20;
+const LAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What Asterisk has, and what we had before and after it was asked.
 struct Seen<'a> {
@@ -162,6 +168,33 @@ pub async fn sweep(control: &Control) -> Result<Vec<Caller>, Error> {
         }
     }
     adopt(control, plan.adopt).await
+}
+
+/// Hangs up callers who came when nobody heard their event any more: Asterisk lets our application go a moment after the
+/// connection is closed, and not as long as somebody is in it.
+pub async fn refuse_the_last(control: &Control) {
+    let rest = &control.rest;
+    for _ in 0..LAST_LOOKS {
+        let channels = match rest.channels().await {
+            Ok(channels) => channels,
+            Err(error) => return tracing::warn!(%error, "it is not known whether a caller was left behind"),
+        };
+        let known = control.hub.known();
+        let ours = |c: &&Channel| control.names.kind(&c.id) == Some(Kind::Media) || known.ids.contains_key(&c.id);
+        let late = channels.iter().filter(|c| c.in_app(&control.app).is_some() && !ours(c));
+        let refused = join_all(late.map(|channel| async {
+            control.status.count(|c| &c.refused);
+            tracing::warn!(channel = %channel.id, from = %channel.number, "a call is refused: the shim is stopping");
+            rest.hang_up(&channel.id, Reason::Busy).await
+        }));
+        if let Some(error) = refused.await.into_iter().find_map(Result::err) {
+            tracing::warn!(%error, "a caller is left behind");
+        }
+        if rest.app_exists(&control.app).await == Ok(false) {
+            return;
+        }
+        sleep(LAST_PAUSE).await;
+    }
 }
 
 async fn adopt(control: &Control, found: Vec<(Channel, Vec<String>)>) -> Result<Vec<Caller>, Error> {

@@ -80,7 +80,9 @@ pub enum LegEvent {
 /// Permission for one leg; counts once against `max_legs` until its last clone is dropped, so that a leg may be replaced
 /// while the former one still closes.
 #[derive(Clone)]
-pub struct Permit(Arc<Counted>);
+pub struct Permit {
+    _counted: Arc<Counted>,
+}
 
 struct Counted(Arc<AtomicUsize>);
 
@@ -137,7 +139,7 @@ impl Media {
     pub fn admit(&self) -> Result<Permit, MediaError> {
         let more = |now| (now < self.max_legs).then_some(now + 1);
         match self.legs.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(Permit(Arc::new(Counted(self.legs.clone())))),
+            Ok(_) => Ok(Permit { _counted: Arc::new(Counted(self.legs.clone())) }),
             Err(now) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 Err(MediaError::Busy(format!("{now} legs are open, as many as shim.max_legs allows")))

@@ -246,3 +246,25 @@ async fn a_phone_that_answered_while_nothing_was_heard_joins_its_call() {
     // Alone as far as the sweep sees, but the other phone's call runs.
     assert_eq!(found, [(watch.id(), Some("~a1"), true)]);
 }
+
+#[tokio::test]
+async fn callers_who_come_when_nobody_listens_any_more_are_refused() {
+    let mock = Mock::start().await;
+    let control = mock.control();
+    for id in ["17.1", "17.2", "mgw-mgw-00000001-1-em"] {
+        mock.add_caller(id, "7777");
+    }
+    mock.things().channels.insert("17.3".into(), json!({ "id": "17.3", "dialplan": { "app_name": "Dial" } }));
+    let _call = control.hub.watch("17.2", Role::Caller).expect("new");
+    let look = sweep::refuse_the_last(&control);
+    let last = async {
+        let refused = |id: &str| mock.has(&format!("DELETE /channels/{id}?reason=busy"));
+        eventually("the first is refused", || refused("17.1")).await;
+        mock.add_caller("17.4", "7777");
+        eventually("the last is refused", || refused("17.4")).await;
+        mock.things().app_gone = true;
+    };
+    tokio::join!(look, last);
+    assert_eq!(mock.left(), ["17.2", "17.3", "mgw-mgw-00000001-1-em"], "whoever is served, or not ours, stays");
+    assert_eq!(control.status.view().calls_refused, 2);
+}
