@@ -4,10 +4,13 @@
 //! refused without ever being answered. Taking a call costs three round trips to Asterisk: bridge, external media and
 //! marks at the same time, then the answer, then both channels into the bridge.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mgw::engine::LeaveMode;
+use tokio::time::timeout;
 
 use super::hub::Gone;
 use super::rest::{Error, Reason};
@@ -46,13 +49,20 @@ struct Place {
 enum End {
     Caller(Gone),
     Over(Over),
+    /// Asterisk is out of reach, and nothing comes from the caller.
+    GivenUp,
     /// Its sound broke and could not be made again.
     Broken(String),
 }
 
 /// Serves a caller in a task of its own. Rooms are given here, in order of arrival.
 pub fn take(shim: &Arc<Shim>, control: &Arc<Control>, caller: Caller) {
-    let Some(wiring) = Wiring::claim(control, &caller.channel.id) else { return };
+    let Some(wiring) = Wiring::claim(control, &caller.channel.id) else {
+        tracing::debug!(channel = %caller.channel.id, "this caller is served already");
+        // If it went away and came back unheard, it is in no bridge now.
+        control.hub.want_sweep();
+        return;
+    };
     let place = place(shim, &caller);
     let (shim, control) = (Arc::clone(shim), Arc::clone(control));
     shim.tasks.clone().spawn(async move {
@@ -127,7 +137,7 @@ async fn join(task: tokio::task::JoinHandle<()>) {
 async fn serve(shim: &Shim, control: &Control, mut wiring: Wiring, caller: &Caller, place: Place) {
     let Place { extension, permit, member } = place;
     let who = Who { id: caller.channel.id.clone(), extension: extension.clone(), room: member.room().to_owned() };
-    let leg = match raise(shim, &mut wiring, caller, &who, permit).await {
+    let leg = match raise(shim, &mut wiring, caller, &who, permit.clone()).await {
         Ok(leg) => leg,
         Err(refusal) => {
             member.withdraw();
@@ -141,7 +151,7 @@ async fn serve(shim: &Shim, control: &Control, mut wiring: Wiring, caller: &Call
         channel = %who.id, name = %caller.channel.name, from = %caller.channel.number, extension = %extension.name,
         room = %who.room, "a call is taken"
     );
-    converse(shim, control, wiring, leg, member, &who).await;
+    converse(shim, control, wiring, leg, permit, member, &who).await;
 }
 
 /// Port, external media and session, connected with each other and with the caller.
@@ -163,31 +173,61 @@ async fn raise(shim: &Shim, wiring: &mut Wiring, caller: &Caller, who: &Who, per
     }
 }
 
+/// How often the sound of a call is made again; whatever breaks it more often is not mended by that.
+const RENEWALS: usize = 3;
+const RENEWALS_WITHIN: Duration = Duration::from_secs(60);
+/// Time for a broken leg to give its port back; the new one does not wait for more.
+const CLOSE_FIRST: Duration = Duration::from_millis(100);
+
+/// When the sound of a call was made again.
+#[derive(Default)]
+struct Renewals(VecDeque<Instant>);
+
+impl Renewals {
+    /// Counts one more; false if there were too many lately.
+    fn one_more(&mut self, now: Instant) -> bool {
+        while self.0.front().is_some_and(|then| now.duration_since(*then) >= RENEWALS_WITHIN) {
+            self.0.pop_front();
+        }
+        let allowed = self.0.len() < RENEWALS;
+        if allowed {
+            self.0.push_back(now);
+        }
+        allowed
+    }
+}
+
 /// The sound of a call once more, after it broke.
-async fn renew(shim: &Shim, wiring: &mut Wiring, who: &Who) -> Result<Leg, Refusal> {
-    let permit = shim.media.admit().map_err(no_media)?;
+async fn renew(shim: &Shim, wiring: &mut Wiring, who: &Who, permit: Permit) -> Result<Leg, Refusal> {
     let reserved = shim.media.reserve(who.extension.port).map_err(no_media)?;
     let peer = wiring.renew(reserved.address, who.extension.codec.format()).await.map_err(no_asterisk)?;
     shim.media.rtp_leg(permit, reserved, peer, Peer::Asterisk, who.clone()).map_err(no_media)
 }
 
-async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: Leg, mut member: Member, who: &Who) {
+async fn converse(
+    shim: &Shim,
+    control: &Control,
+    mut wiring: Wiring,
+    mut leg: Leg,
+    permit: Permit,
+    mut member: Member,
+    who: &Who,
+) {
     let mut pressing = pin!(wiring.presser());
-    let mut renewed = false;
+    let mut renewals = Renewals::default();
     let mut row = shim.calls.add(who.clone(), Transport::Ari, leg.control().clone());
     let (end, left) = loop {
         let end = tokio::select! {
-            end = hear(shim, &mut wiring, &mut leg, &mut member, &row, who) => end,
+            end = hear(shim, control, &mut wiring, &mut leg, &mut member, &row, who) => end,
             () = &mut pressing => continue,
         };
         match end {
-            End::Broken(_) | End::Over(Over::LegEnded) if !renewed => {
-                renewed = true;
+            End::Broken(_) | End::Over(Over::LegEnded) if renewals.one_more(Instant::now()) => {
                 tracing::warn!(channel = %who.id, "the sound of a call broke; it is made again");
-                // The session's name and the fixed port are free after that.
-                leg.close(LeaveMode::Now).await;
                 drop(row);
-                match renew(shim, &mut wiring, who).await {
+                let closing = shim.tasks.spawn(leg.close(LeaveMode::Now));
+                let _ = timeout(CLOSE_FIRST, closing).await;
+                match renew(shim, &mut wiring, who, permit.clone()).await {
                     Ok(again) => {
                         control.status.count(|c| &c.media_renewed);
                         leg = again;
@@ -201,7 +241,7 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     };
     let (hang_up, over) = match &end {
         // Others have the caller now, or nobody knows: what was said last is of use to nobody.
-        End::Caller(Gone::TakenOver | Gone::OutOfReach) => (None, Over::Asked),
+        End::Caller(Gone::TakenOver) | End::GivenUp => (None, Over::Asked),
         End::Caller(_) => (None, Over::LegEnded),
         End::Over(over) => (Some(Reason::Normal), *over),
         End::Broken(_) => (Some(Reason::Congestion), Over::LegEnded),
@@ -209,6 +249,7 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     let why = match &end {
         End::Caller(gone) => format!("caller: {gone:?}"),
         End::Over(over) => format!("{over:?}"),
+        End::GivenUp => "Asterisk is out of reach, and nothing comes from the caller".to_owned(),
         End::Broken(why) => why.clone(),
     };
     tracing::info!(channel = %who.id, %why, "a call is over");
@@ -216,17 +257,28 @@ async fn converse(shim: &Shim, control: &Control, mut wiring: Wiring, mut leg: L
     let down = wiring.take_down(hang_up);
     match left {
         Some((leg, row)) => {
-            part(shim, leg, member, over).await;
+            // The caller may be back before its last words are spoken, and then the name in the table is its new call's.
             drop(row);
+            part(shim, leg, member, over).await;
         }
         None => drop(member),
     }
+    drop(permit);
     join(down).await;
 }
 
 /// Until the call or its sound ends.
-async fn hear(shim: &Shim, wiring: &mut Wiring, leg: &mut Leg, member: &mut Member, row: &Row, who: &Who) -> End {
+async fn hear(
+    shim: &Shim,
+    control: &Control,
+    wiring: &mut Wiring,
+    leg: &mut Leg,
+    member: &mut Member,
+    row: &Row,
+    who: &Who,
+) -> End {
     let phone = leg.control().clone();
+    let mut given_up = pin!(control.hub.given_up(|| phone.silent_for()));
     let mut attending = pin!(attend(shim, leg, member, row, &who.extension));
     loop {
         tokio::select! {
@@ -238,6 +290,7 @@ async fn hear(shim: &Shim, wiring: &mut Wiring, leg: &mut Leg, member: &mut Memb
                 Happening::Digit(pressed) => digit(shim, &phone, row, pressed),
             },
             over = &mut attending => return End::Over(over),
+            () = &mut given_up => return End::GivenUp,
         }
     }
 }
@@ -245,6 +298,14 @@ async fn hear(shim: &Shim, wiring: &mut Wiring, leg: &mut Leg, member: &mut Memb
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sound_of_a_call_is_made_again_but_not_for_ever() {
+        let (mut renewals, begin) = (Renewals::default(), Instant::now());
+        let mut at = |seconds| renewals.one_more(begin + Duration::from_secs(seconds));
+        assert_eq!([0, 10, 20, 21, 59].map(&mut at), [true, true, true, false, false]);
+        assert_eq!([60, 61, 70, 79, 80].map(&mut at), [true, false, true, false, true]);
+    }
 
     #[test]
     fn a_pair_s_room_is_only_for_those_whom_we_put_there() {

@@ -3,13 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
 
 use super::event::Cause;
 
 /// Digits that nobody has fetched yet; a person does not press that many while a call is set up.
 const DIGITS: usize = 32;
+/// How often it is looked whether a caller can still be heard while Asterisk is out of reach.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +23,6 @@ pub enum Gone {
     Destroyed(Cause),
     /// Another client has our application and what is in it.
     TakenOver,
-    /// Asterisk could not be reached for too long.
-    OutOfReach,
 }
 
 /// How far a channel that we dial has come.
@@ -38,6 +40,8 @@ pub enum Progress {
 pub struct Hub {
     inner: Mutex<Inner>,
     callers: watch::Sender<usize>,
+    /// Set while Asterisk is out of reach for too long: callers from whom nothing came for that time are given up.
+    give_up: watch::Sender<Option<Duration>>,
     sweep: Notify,
 }
 
@@ -47,10 +51,13 @@ struct Inner {
     dials: HashMap<String, Dialled>,
     /// Callers who are to be hung up, but Asterisk could not be asked.
     doomed: HashSet<String>,
+    next_turn: u64,
 }
 
 struct Object {
     role: Role,
+    /// Tells this stay in our application from an earlier one under the same id.
+    turn: u64,
     /// Whether it is known to exist in Asterisk; else it may be on its way there.
     made: bool,
     fate: watch::Sender<Fate>,
@@ -59,10 +66,13 @@ struct Object {
     first_id: String,
     /// Keys to be pressed towards its phone.
     presses: mpsc::Sender<char>,
+    /// The bridge in which it has to be.
+    inside: Option<String>,
 }
 
 struct Dialled {
     room: String,
+    made: bool,
     progress: watch::Sender<Progress>,
 }
 
@@ -87,6 +97,7 @@ struct Fate {
 /// Waits for the fate of one channel or bridge; while it lives, the sweep leaves that alone.
 pub struct Watch {
     hub: Arc<Hub>,
+    turn: u64,
     fate: watch::Receiver<Fate>,
     digits: mpsc::Receiver<char>,
     presses: Option<mpsc::Receiver<char>>,
@@ -112,10 +123,21 @@ pub struct DialWatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Everything that belongs to a running call, or to one that is being set up or taken down.
-    pub ids: HashSet<String>,
-    /// Those that Asterisk is known to have, or to have had.
+    pub ids: HashMap<String, Place>,
+    /// Channels that we dial, taken or not.
+    pub dials: HashSet<String>,
+    /// Those of both that Asterisk is known to have, or to have had.
     pub made: HashSet<String>,
     pub doomed: HashSet<String>,
+}
+
+/// What the sweep needs to know of one thing of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Another one if it left and came back.
+    pub turn: u64,
+    /// The bridge in which it has to be.
+    pub bridge: Option<String>,
 }
 
 impl Hub {
@@ -124,19 +146,23 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes charge of a channel or bridge; `None` if somebody has.
+    /// Takes charge of a channel or bridge; `None` if somebody has. A caller who has left and come back (a redirect, a
+    /// dialplan that goes round) is a new one, even while its former call is still being removed.
     pub fn watch(self: &Arc<Self>, id: &str, role: Role) -> Option<Watch> {
         let mut inner = self.lock();
-        if inner.objects.contains_key(id) {
+        let back = |old: &Object| role == Role::Caller && old.fate.borrow().gone == Some(Gone::Left);
+        if inner.objects.get(id).is_some_and(|old| !back(old)) {
             return None;
         }
+        let turn = inner.next_turn;
+        inner.next_turn += 1;
         let (fate, see) = watch::channel(Fate { id: id.to_owned(), entered: role == Role::Caller, gone: None });
         let (digits, hear) = mpsc::channel(DIGITS);
         let (presses, press) = mpsc::channel(DIGITS);
         let (made, first_id) = (role == Role::Caller, id.to_owned());
-        inner.objects.insert(id.to_owned(), Object { role, made, fate, digits, first_id, presses });
+        inner.objects.insert(id.to_owned(), Object { role, turn, made, fate, digits, first_id, presses, inside: None });
         self.count(&inner);
-        Some(Watch { hub: Arc::clone(self), fate: see, digits: hear, presses: Some(press) })
+        Some(Watch { hub: Arc::clone(self), turn, fate: see, digits: hear, presses: Some(press) })
     }
 
     fn count(&self, inner: &Inner) {
@@ -154,8 +180,22 @@ impl Hub {
 
     /// It exists in Asterisk now.
     pub fn made(&self, id: &str) {
-        if let Some(object) = self.lock().objects.get_mut(id) {
+        let mut inner = self.lock();
+        if let Some(object) = inner.objects.get_mut(id) {
             object.made = true;
+        }
+        if let Some(dialled) = inner.dials.get_mut(id) {
+            dialled.made = true;
+        }
+    }
+
+    /// These are in a bridge now, and have to stay there.
+    pub fn inside(&self, bridge: &str, ids: &[&str]) {
+        let mut inner = self.lock();
+        for id in ids {
+            if let Some(object) = inner.objects.get_mut(*id) {
+                object.inside = Some(bridge.to_owned());
+            }
         }
     }
 
@@ -181,7 +221,6 @@ impl Hub {
                     (Progress::Dialling(status), Gone::Destroyed(cause)) => why_not(status, cause),
                     (Progress::Running, Gone::Destroyed(_)) => "hung up".into(),
                     (_, Gone::TakenOver) => "another client has taken the Stasis application over".into(),
-                    (_, Gone::OutOfReach) => "Asterisk cannot be reached".into(),
                 };
                 *progress = Progress::Ended(why);
                 true
@@ -196,14 +235,34 @@ impl Hub {
         }
     }
 
-    /// Every call is over.
-    pub fn all_gone(&self, gone: &Gone) {
+    /// Another client has our application: every call is over.
+    pub fn taken_over(&self) {
         let ids: Vec<String> = {
             let inner = self.lock();
             let callers = inner.objects.iter().filter(|(_, o)| o.role == Role::Caller).map(|(id, _)| id);
             callers.chain(inner.dials.keys()).cloned().collect()
         };
-        ids.iter().for_each(|id| self.gone(id, gone));
+        ids.iter().for_each(|id| self.gone(id, &Gone::TakenOver));
+    }
+
+    /// Asterisk has been out of reach for so long, or is within reach. Sound needs no control: calls go on as long as
+    /// their callers are heard.
+    pub fn out_of_reach(&self, time: Option<Duration>) {
+        self.give_up.send_if_modified(|now| std::mem::replace(now, time) != time);
+    }
+
+    /// Waits until a caller is to be given up: Asterisk is out of reach, and nothing came from the caller for as long.
+    pub async fn given_up(&self, silent_for: impl Fn() -> Option<Duration>) {
+        let mut give_up = self.give_up.subscribe();
+        loop {
+            let time = give_up.wait_for(Option::is_some).await.map(|time| *time);
+            match time {
+                Ok(Some(time)) if silent_for().is_none_or(|silent| silent >= time) => return,
+                Ok(_) => sleep(LOOK).await,
+                // The sender is in `self`.
+                Err(_) => pending().await,
+            }
+        }
     }
 
     /// Another channel takes a caller's place; false if that is none of ours.
@@ -238,7 +297,7 @@ impl Hub {
     /// Announces a channel that we are about to dial, and the room where it belongs.
     pub fn dial(self: &Arc<Self>, id: &str, room: &str) -> DialWatch {
         let (progress, see) = watch::channel(Progress::Dialling(String::new()));
-        self.lock().dials.insert(id.to_owned(), Dialled { room: room.to_owned(), progress });
+        self.lock().dials.insert(id.to_owned(), Dialled { room: room.to_owned(), made: false, progress });
         DialWatch { hub: Arc::clone(self), id: id.to_owned(), progress: see }
     }
 
@@ -277,9 +336,13 @@ impl Hub {
     /// What is ours now.
     pub fn known(&self) -> Known {
         let inner = self.lock();
+        let place = |o: &Object| Place { turn: o.turn, bridge: o.inside.clone() };
+        let objects = inner.objects.iter().filter(|(_, o)| o.made).map(|(id, _)| id);
+        let dials = inner.dials.iter().filter(|(_, d)| d.made).map(|(id, _)| id);
         Known {
-            ids: inner.objects.keys().chain(inner.dials.keys()).cloned().collect(),
-            made: inner.objects.iter().filter(|(_, o)| o.made).map(|(id, _)| id.clone()).collect(),
+            ids: inner.objects.iter().map(|(id, o)| (id.clone(), place(o))).collect(),
+            dials: inner.dials.keys().cloned().collect(),
+            made: objects.chain(dials).cloned().collect(),
             doomed: inner.doomed.clone(),
         }
     }
@@ -387,8 +450,10 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let id = self.id();
         let mut inner = self.hub.lock();
-        inner.objects.remove(&id);
-        self.hub.count(&inner);
+        if inner.objects.get(&id).is_some_and(|object| object.turn == self.turn) {
+            inner.objects.remove(&id);
+            self.hub.count(&inner);
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{self, Event};
-use super::hub::Gone;
 use super::rest::{Error, Events};
 use super::{Control, Link};
 
@@ -23,12 +22,16 @@ pub struct Pace {
     pub backoff_most: Duration,
     /// A connection that lived so long makes the next pause a first one again.
     pub steady: Duration,
-    /// Calls are ended when ARI is out of reach for so long; callers who are still there then are taken anew.
+    /// When ARI is out of reach for so long, callers from whom nothing came for as long are given up; those who are still
+    /// there when it is back are taken anew.
     pub give_up: Duration,
     /// A sweep that somebody asked for comes so much later, so that one serves many.
     pub sweep_after: Duration,
     /// How often we look whether the client that took our application over has gone.
     pub replaced: Duration,
+    /// It may have died and left callers behind, for whom Asterisk keeps the application: after so long we take that back.
+    /// Each time that this was wrong the next truce is twice as long, up to the second of these.
+    pub truce: [Duration; 2],
 }
 
 impl Default for Pace {
@@ -42,6 +45,7 @@ impl Default for Pace {
             give_up: Duration::from_secs(60),
             sweep_after: Duration::from_secs(1),
             replaced: Duration::from_secs(5),
+            truce: [Duration::from_secs(30), Duration::from_secs(300)],
         }
     }
 }
@@ -66,6 +70,8 @@ enum End {
 pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: &CancellationToken) {
     let mut pauses = Pauses::new(pace);
     let mut lost = Instant::now();
+    let [first_truce, longest_truce] = pace.truce;
+    let mut truce = first_truce;
     loop {
         let opened = tokio::select! {
             opened = control.rest.events() => opened,
@@ -74,10 +80,15 @@ pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: 
         let end = match opened {
             Ok(ws) => {
                 control.status.set(Link::Connected);
+                control.hub.out_of_reach(None);
                 tracing::info!(app = %control.app, "connected to Asterisk");
                 let since = Instant::now();
                 let end = serve(ws, control, pace, handler, quit).await;
                 lost = Instant::now();
+                // Longer than another of us that lives would have kept quiet.
+                if since.elapsed() > longest_truce * 2 {
+                    truce = first_truce;
+                }
                 if since.elapsed() >= pace.steady {
                     pauses.reset();
                 }
@@ -91,13 +102,19 @@ pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: 
                 tracing::error!(
                     app = %control.app,
                     "another client has taken the Stasis application over, perhaps a second shim: give one of them \
-                     another shim.ari.app; this one waits until the other is gone"
+                     another shim.ari.app; this one waits until the other is gone, and tries again in {} s at the latest",
+                    truce.as_secs()
                 );
                 control.status.set(Link::Replaced);
-                control.hub.all_gone(&Gone::TakenOver);
-                let free = wait_until_free(control, pace);
+                control.hub.taken_over();
                 tokio::select! {
-                    () = free => {}
+                    free = timeout(truce, wait_until_free(control, pace)) => if free.is_err() {
+                        tracing::warn!(
+                            app = %control.app,
+                            "the Stasis application is taken back: the other client may have died and left callers in it"
+                        );
+                        truce = (truce * 2).min(longest_truce);
+                    },
                     () = quit.cancelled() => return,
                 }
                 continue;
@@ -108,7 +125,7 @@ pub async fn keep(control: &Control, pace: &Pace, handler: &impl Handler, quit: 
                     tracing::warn!(%why, "not connected to Asterisk");
                 }
                 if lost.elapsed() > pace.give_up {
-                    control.hub.all_gone(&Gone::OutOfReach);
+                    control.hub.out_of_reach(Some(pace.give_up));
                 }
             }
         }

@@ -231,9 +231,14 @@ fn answer(things: &mut Things, method: &Method, path: &str, query: &str, body: &
         }
         ("GET", ["channels"]) => says(200, json!(things.channels.values().collect::<Vec<_>>()).to_string()),
         ("GET", ["bridges"]) => {
-            let all: Vec<Value> = things.bridges.keys().map(|id| json!({ "id": id })).collect();
+            let all: Vec<Value> =
+                things.bridges.iter().map(|(id, inside)| json!({ "id": id, "channels": inside })).collect();
             says(200, json!(all).to_string())
         }
+        ("GET", ["bridges", id]) => match things.bridges.get(*id) {
+            Some(inside) => says(200, json!({ "id": id, "channels": inside }).to_string()),
+            None => missing("Bridge"),
+        },
         ("POST", ["bridges"]) => {
             things.bridges.insert(text("bridgeId"), BTreeSet::new());
             says(200, json!({ "id": text("bridgeId") }).to_string())

@@ -288,6 +288,8 @@ impl Handler for Calls<'_> {
 /// Serves ARI until the shim closes and the last call is over; without `shim.ari` it returns at once.
 pub async fn run(shim: Arc<Shim>) {
     let Some(settings) = &shim.settings.ari else { return };
+    // Stopping waits for the last look as it waits for calls.
+    let _last_look = shim.tasks.token();
     let control = match Control::new(settings, shim.ari.clone(), shim.tasks.clone()) {
         Ok(control) => Arc::new(control),
         Err(why) => {
@@ -306,4 +308,8 @@ pub async fn run(shim: Arc<Shim>) {
     };
     let pace = Pace::default();
     tokio::join!(link::keep(&control, &pace, &handler, &quit), over);
+    // Else the callers may be another client's.
+    if control.status.view().connected {
+        sweep::refuse_the_last(&control).await;
+    }
 }

@@ -1,6 +1,6 @@
 //! Names that we give to bridges and channels in Asterisk, so that a later run knows which are ours.
 //!
-//! `mgw-APP-RUN-NUMBER` is a bridge, with `-em`, `-em2` its external media channel, with `-out` a channel that we
+//! `mgw-APP-RUN-NUMBER` is a bridge, with `-em`, `-em2`, `-em3` ... its external media channels, with `-out` a channel that we
 //! dialled. RUN is 8 hexadecimal digits. The application's name is in it since two shims may share an Asterisk.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,9 +26,17 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallNames {
     pub bridge: String,
+    /// The external media of now.
     pub media: String,
-    /// External media after the first one failed.
-    pub second_media: String,
+    media_made: u32,
+}
+
+impl CallNames {
+    /// A new name for external media, since the former one failed.
+    pub fn next_media(&mut self) {
+        self.media_made += 1;
+        self.media = format!("{}-em{}", self.bridge, self.media_made);
+    }
 }
 
 impl Names {
@@ -43,7 +51,7 @@ impl Names {
     /// Names for a call.
     pub fn call(&self) -> CallNames {
         let bridge = self.next();
-        CallNames { media: format!("{bridge}-em"), second_media: format!("{bridge}-em2"), bridge }
+        CallNames { media: format!("{bridge}-em"), media_made: 1, bridge }
     }
 
     /// A name for a channel that we dial.
@@ -62,9 +70,11 @@ impl Names {
         match (digits, &rest[digits..]) {
             (0, _) => None,
             (_, "") => Some(Kind::Bridge),
-            (_, "-em" | "-em2") => Some(Kind::Media),
             (_, "-out") => Some(Kind::Out),
-            _ => None,
+            (_, more) => {
+                let number = more.strip_prefix("-em")?;
+                number.bytes().all(|b| b.is_ascii_digit()).then_some(Kind::Media)
+            }
         }
     }
 }
@@ -76,13 +86,20 @@ mod tests {
     #[test]
     fn own_names_are_known_and_no_others() {
         let names = Names::new("mgw", 0x0012_abcd);
-        let call = names.call();
-        assert_eq!(call.bridge, "mgw-mgw-0012abcd-1");
+        let mut call = names.call();
+        let first_media = call.media.clone();
+        call.next_media();
+        assert_eq!((call.bridge.as_str(), call.media.as_str()), ("mgw-mgw-0012abcd-1", "mgw-mgw-0012abcd-1-em2"));
+        call.next_media();
         assert_eq!(names.kind(&names.out()), Some(Kind::Out));
         for (id, kind) in [
             (call.bridge.as_str(), Some(Kind::Bridge)),
+            (&first_media, Some(Kind::Media)),
+            ("mgw-mgw-0012abcd-1-em2", Some(Kind::Media)),
             (&call.media, Some(Kind::Media)),
-            (&call.second_media, Some(Kind::Media)),
+            ("mgw-mgw-ffffffff-77-em10", Some(Kind::Media)),
+            ("mgw-mgw-ffffffff-77-em2;2", None),
+            ("mgw-mgw-ffffffff-77-e", None),
             ("mgw-mgw-ffffffff-77", Some(Kind::Bridge)),
             ("mgw-mgw-ffffffff-77-out;2", None),
             ("mgw-mgw-fffffff-77", None),

@@ -1,5 +1,6 @@
 //! Calls that we make: every leg is dialled into our application and meets the others in a room.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,15 +91,20 @@ impl Drop for Dialled {
             return;
         }
         let (control, ids) = (Arc::clone(&self.control), std::mem::take(&mut self.ids));
+        // Nobody waits for these from now on, but no sweep may take them for callers.
+        ids.iter().for_each(|id| control.hub.doom(id));
         self.control.tasks.spawn(async move {
             let all = join_all(ids.iter().map(|id| control.rest.hang_up(id, Reason::Normal))).await;
-            for (id, result) in ids.iter().zip(all) {
+            let mut gone = HashSet::new();
+            for (id, result) in ids.into_iter().zip(all) {
                 if let Err(error) = result {
                     tracing::warn!(channel = %id, %error, "a leg of a call that came to nothing is still there");
-                    control.hub.doom(id);
                     control.hub.want_sweep();
+                } else {
+                    gone.insert(id);
                 }
             }
+            control.hub.redeem(&gone);
         });
     }
 }
@@ -152,7 +158,11 @@ async fn originate(control: &Control, id: &str, plan: &Plan, room: &str, ring_fo
         ring_for,
         variables: &[(super::sweep::PROFILE, extension), (super::sweep::ROOM, room)],
     };
-    control.rest.originate(&ask).await.map_err(|error| {
+    let dialled = control.rest.originate(&ask).await;
+    if dialled.is_ok() {
+        control.hub.made(id);
+    }
+    dialled.map_err(|error| {
         if matches!(error, Error::Timeout(_) | Error::Unreachable(_)) {
             control.hub.want_sweep();
         }
@@ -165,6 +175,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::ari::hub::Known;
     use crate::ari::mock::{Fault, Mock, eventually};
     use crate::ari::{dispatch, event};
 
@@ -197,7 +208,7 @@ mod tests {
         }
         assert_eq!(made.await.expect("no panic"), Ok(ids.clone()));
         assert_eq!(mock.left(), ids, "nothing is hung up");
-        assert_eq!(control.hub.known().ids.len(), 0, "the calls look after themselves");
+        assert_eq!(control.hub.known(), Known::default(), "the calls look after themselves");
         let stranger = json!({ "type": "StasisStart", "channel": { "id": "17.1" }, "args": ["7777", "~a1"] });
         assert!(!tell(&control, &stranger).expect("a caller").room_is_ours);
     }

@@ -61,6 +61,13 @@ impl fmt::Display for Error {
     }
 }
 
+/// A bridge and the ids of the channels in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    pub id: String,
+    pub channels: Vec<String>,
+}
+
 /// Figures of all requests.
 #[derive(Debug, Default)]
 pub struct Requests {
@@ -179,10 +186,16 @@ impl Rest {
         Ok(all.as_array().ok_or_else(|| garbage("a list of channels"))?.iter().map(Channel::read).collect())
     }
 
-    /// Ids of all bridges of Asterisk.
-    pub async fn bridges(&self) -> Result<Vec<String>, Error> {
+    /// All bridges of Asterisk.
+    pub async fn bridges(&self) -> Result<Vec<Bridge>, Error> {
         let all = self.get(&["bridges"], &[]).await?;
-        Ok(all.as_array().ok_or_else(|| garbage("a list of bridges"))?.iter().map(|b| field(b, "id")).collect())
+        let read = |b: &Value| Bridge { id: field(b, "id"), channels: list(&b["channels"]) };
+        Ok(all.as_array().ok_or_else(|| garbage("a list of bridges"))?.iter().map(read).collect())
+    }
+
+    /// Ids of the channels in a bridge.
+    pub async fn in_bridge(&self, id: &str) -> Result<Vec<String>, Error> {
+        Ok(list(&self.get(&["bridges", id], &[]).await?["channels"]))
     }
 
     /// A variable's value; empty if it is not set.

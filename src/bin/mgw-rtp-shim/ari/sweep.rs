@@ -2,13 +2,15 @@
 //! request that failed) left behind, takes up callers whom nobody serves, ends calls whose caller is gone.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::sleep;
 
 use super::event::{Cause, Channel};
 use super::hub::{Gone, Known};
 use super::names::{Kind, Names};
-use super::rest::{Error, Reason};
+use super::rest::{Bridge, Error, Reason};
 use super::{Caller, Control};
 use crate::rooms::PAIR_MARK;
 
@@ -16,12 +18,16 @@ use crate::rooms::PAIR_MARK;
 pub const PROFILE: &str = "MGW_PROFILE";
 pub const ROOM: &str = "MGW_ROOM";
 
+/// How often, at the end, it is looked for callers whom nobody has heard of.
+const LAST_LOOKS: usize = 20;
+const LAST_PAUSE: Duration = Duration::from_millis(50);
+
 /// What Asterisk has, and what we had before and after it was asked.
 struct Seen<'a> {
     app: &'a str,
     names: &'a Names,
     channels: &'a [Channel],
-    bridges: &'a [String],
+    bridges: &'a [Bridge],
     /// Channels whose events we get.
     subscribed: &'a HashSet<String>,
     before: &'a Known,
@@ -37,6 +43,10 @@ struct Plan {
     adopt: Vec<(Channel, Vec<String>)>,
     /// Ours, but Asterisk does not have them any more.
     gone: Vec<String>,
+    /// Callers of ours who are elsewhere in Asterisk.
+    left: Vec<String>,
+    /// External media that is out of its bridge, and bridges out of which a caller was taken.
+    outside: Vec<String>,
     /// Ours, but we would not hear of their end.
     subscribe: Vec<String>,
 }
@@ -44,27 +54,46 @@ struct Plan {
 fn plan(seen: &Seen<'_>) -> Plan {
     let mut plan = Plan::default();
     let present: HashSet<&str> =
-        seen.channels.iter().map(|c| c.id.as_str()).chain(seen.bridges.iter().map(String::as_str)).collect();
+        seen.channels.iter().map(|c| c.id.as_str()).chain(seen.bridges.iter().map(|b| b.id.as_str())).collect();
+    let bridged: HashMap<&str, &str> =
+        seen.bridges.iter().flat_map(|b| b.channels.iter().map(|c| (c.as_str(), b.id.as_str()))).collect();
     // What we knew before has been there when Asterisk was asked, or is gone; what came later may be missing here.
     plan.gone = seen.before.made.iter().filter(|id| !present.contains(id.as_str())).cloned().collect();
     plan.gone.sort_unstable();
-    for id in seen.bridges {
+    for Bridge { id, .. } in seen.bridges {
         // What we know afterwards may have come in between, so it is no orphan.
-        if seen.names.kind(id) == Some(Kind::Bridge) && !seen.after.ids.contains(id) {
+        if seen.names.kind(id) == Some(Kind::Bridge) && !seen.after.ids.contains_key(id) {
             plan.destroy.push(id.clone());
         }
     }
     for channel in seen.channels {
         let id = &channel.id;
-        if seen.after.ids.contains(id) {
+        let (kind, here) = (seen.names.kind(id), channel.in_app(seen.app));
+        if let Some(place) = seen.after.ids.get(id) {
             if seen.before.made.contains(id) && !seen.subscribed.contains(id) {
                 plan.subscribe.push(id.clone());
             }
+            // Only of what stayed the same while Asterisk was asked it is known how it should have been.
+            if let Some(wanted) = &place.bridge
+                && seen.before.ids.get(id) == Some(place)
+                && bridged.get(id.as_str()) != Some(&wanted.as_str())
+            {
+                match (kind, here) {
+                    (Some(Kind::Media), _) => plan.outside.push(id.clone()),
+                    (_, Some(_)) => plan.outside.push(wanted.clone()),
+                    (_, None) => plan.left.push(id.clone()),
+                }
+            }
             continue;
         }
-        match (seen.names.kind(id), channel.in_app(seen.app)) {
+        match (kind, here) {
             (Some(Kind::Media), _) => plan.hang_up.push(id.clone()),
             (_, Some(_)) if seen.before.doomed.contains(id) => plan.hang_up.push(id.clone()),
+            // Its call has just ended; whoever ended it wants another sweep, if it is to be served again.
+            (_, Some(_)) if seen.before.ids.contains_key(id) => {}
+            (_, Some(_)) if seen.before.dials.contains(id) && !seen.after.dials.contains(id) => {}
+            // It rings, and somebody waits for it.
+            (_, None) if seen.after.dials.contains(id) => {}
             (_, Some(args)) => {
                 if !seen.subscribed.contains(id) {
                     plan.subscribe.push(id.clone());
@@ -113,6 +142,10 @@ pub async fn sweep(control: &Control) -> Result<Vec<Caller>, Error> {
         tracing::info!(%id, "Asterisk does not have this any more");
         hub.gone(id, &Gone::Destroyed(Cause::default()));
     }
+    for id in plan.left.iter().chain(&plan.outside) {
+        tracing::info!(%id, "this was taken out of its call while we heard nothing");
+        hub.gone(id, &Gone::Left);
+    }
     let removals = join_all(plan.destroy.iter().map(|id| rest.destroy_bridge(id)))
         .await
         .into_iter()
@@ -137,6 +170,33 @@ pub async fn sweep(control: &Control) -> Result<Vec<Caller>, Error> {
     adopt(control, plan.adopt).await
 }
 
+/// Hangs up callers who came when nobody heard their event any more: Asterisk lets our application go a moment after the
+/// connection is closed, and not as long as somebody is in it.
+pub async fn refuse_the_last(control: &Control) {
+    let rest = &control.rest;
+    for _ in 0..LAST_LOOKS {
+        let channels = match rest.channels().await {
+            Ok(channels) => channels,
+            Err(error) => return tracing::warn!(%error, "it is not known whether a caller was left behind"),
+        };
+        let known = control.hub.known();
+        let ours = |c: &&Channel| control.names.kind(&c.id) == Some(Kind::Media) || known.ids.contains_key(&c.id);
+        let late = channels.iter().filter(|c| c.in_app(&control.app).is_some() && !ours(c));
+        let refused = join_all(late.map(|channel| async {
+            control.status.count(|c| &c.refused);
+            tracing::warn!(channel = %channel.id, from = %channel.number, "a call is refused: the shim is stopping");
+            rest.hang_up(&channel.id, Reason::Busy).await
+        }));
+        if let Some(error) = refused.await.into_iter().find_map(Result::err) {
+            tracing::warn!(%error, "a caller is left behind");
+        }
+        if rest.app_exists(&control.app).await == Ok(false) {
+            return;
+        }
+        sleep(LAST_PAUSE).await;
+    }
+}
+
 async fn adopt(control: &Control, found: Vec<(Channel, Vec<String>)>) -> Result<Vec<Caller>, Error> {
     let rest = &control.rest;
     let marks = join_all(found.iter().map(|(channel, _)| async {
@@ -151,6 +211,8 @@ async fn adopt(control: &Control, found: Vec<(Channel, Vec<String>)>) -> Result<
     keep_rooms(&mut rooms);
     let callers = found.into_iter().zip(marks).zip(rooms).map(|(((channel, args), (profile, _)), room)| {
         control.status.count(|c| &c.adopted);
+        // The others of a call that we make may be here already.
+        let room = control.hub.dialled_room(&channel.id).or(room);
         let extension = if profile.is_empty() { args.into_iter().next().unwrap_or_default() } else { profile };
         tracing::info!(channel = %channel.id, %extension, ?room, "a caller without a call is taken up");
         Caller { channel, extension, room, room_is_ours: true }
@@ -161,21 +223,27 @@ async fn adopt(control: &Control, found: Vec<(Channel, Vec<String>)>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ari::hub::Place;
 
     fn set(ids: &[&str]) -> HashSet<String> {
         ids.iter().map(|id| (*id).to_owned()).collect()
     }
 
     fn known(ids: &[&str]) -> Known {
-        Known { ids: set(ids), made: set(ids), doomed: HashSet::new() }
+        let ids_ = ids.iter().map(|id| ((*id).to_owned(), Place::default())).collect();
+        Known { ids: ids_, made: set(ids), ..Known::default() }
     }
 
     fn channel(id: &str, app_name: &str, app_data: &str) -> Channel {
         Channel { id: id.into(), app_name: app_name.into(), app_data: app_data.into(), ..Channel::default() }
     }
 
+    fn bridge(id: &str, channels: &[&str]) -> Bridge {
+        Bridge { id: id.into(), channels: channels.iter().map(|c| (*c).to_owned()).collect() }
+    }
+
     fn planned(channels: &[Channel], bridges: &[&str], before: &Known, after: &Known) -> Plan {
-        let bridges: Vec<String> = bridges.iter().map(|b| (*b).to_owned()).collect();
+        let bridges: Vec<Bridge> = bridges.iter().map(|b| bridge(b, &[])).collect();
         let subscribed = channels.iter().map(|c| c.id.clone()).collect();
         let names = Names::new("mgw", 1);
         plan(&Seen { app: "mgw", names: &names, channels, bridges: &bridges, subscribed: &subscribed, before, after })
@@ -227,6 +295,67 @@ mod tests {
         // It is being set up: watched, but not yet known to be made.
         let asked = Known { made: set(&["17.1"]), ..ours.clone() };
         assert_eq!(planned(&channels[..1], &[], &asked, &asked), Plan::default());
+    }
+
+    #[test]
+    fn a_caller_whose_call_ends_meanwhile_is_not_taken_up() {
+        let ours = known(&["17.1"]);
+        let channels = [channel("17.1", "Stasis", "mgw,7777")];
+        assert_eq!(planned(&channels, &[], &ours, &Known::default()), Plan::default());
+    }
+
+    #[test]
+    fn a_channel_that_we_dial_is_taken_up_if_its_answer_was_missed() {
+        let id = "mgw-mgw-00000001-1-out";
+        let dialling = Known { dials: set(&[id]), made: set(&[id]), ..Known::default() };
+        let (rings, answered) = (channel(id, "AppDial2", "(Outgoing Line)"), channel(id, "Stasis", "mgw,7777,~a1"));
+        assert_eq!(planned(&[rings], &[], &dialling, &dialling), Plan::default());
+        let plan = planned(std::slice::from_ref(&answered), &[], &dialling, &dialling);
+        assert_eq!(plan.adopt, [(answered.clone(), vec!["7777".to_owned(), "~a1".to_owned()])]);
+        // It is a call already, or the call to which it belonged came to nothing meanwhile.
+        let taken = Known { dials: set(&[id]), ..known(&[id]) };
+        assert_eq!(planned(std::slice::from_ref(&answered), &[], &taken, &taken), Plan::default());
+        assert_eq!(planned(&[answered], &[], &dialling, &Known::default()), Plan::default());
+        // It ended unheard.
+        assert_eq!(planned(&[], &[], &dialling, &dialling).gone, [id]);
+    }
+
+    #[test]
+    fn what_was_taken_out_of_its_call_unheard_is_noticed() {
+        let (caller, media, own) = ("17.1", "mgw-mgw-00000001-1-em", "mgw-mgw-00000001-1");
+        let inside = |turn| Place { turn, bridge: Some(own.to_owned()) };
+        let mut ours = known(&[caller, media, own]);
+        ours.ids.insert(caller.into(), inside(1));
+        ours.ids.insert(media.into(), inside(2));
+        let here = channel(caller, "Stasis", "mgw,7777");
+        let away = channel(caller, "Playback", "tt-monkeys");
+        let both = |caller: &Channel| [caller.clone(), channel(media, "Stasis", "mgw")];
+        let seen = |channels: &[Channel], inside: &[&str], before: &Known| {
+            let subscribed = channels.iter().map(|c| c.id.clone()).collect();
+            let (names, bridges) = (Names::new("mgw", 1), [bridge(own, inside)]);
+            let seen = Seen {
+                app: "mgw",
+                names: &names,
+                channels,
+                bridges: &bridges,
+                subscribed: &subscribed,
+                before,
+                after: &ours,
+            };
+            plan(&seen)
+        };
+        let out = |what: &str| Plan { outside: vec![what.into()], ..Plan::default() };
+        let left = Plan { left: vec![caller.into()], ..Plan::default() };
+        assert_eq!(seen(&both(&here), &[caller, media], &ours), Plan::default());
+        assert_eq!(seen(&both(&here), &[media], &ours), out(own), "it is put back");
+        assert_eq!(seen(&both(&here), &[caller], &ours), out(media), "it is made again");
+        assert_eq!(seen(&both(&away), &[media], &ours), left);
+        // It came back, or was put into the bridge, while Asterisk was asked.
+        for place in [inside(0), Place { turn: 1, bridge: None }] {
+            let mut before = ours.clone();
+            before.ids.insert(caller.into(), place);
+            assert_eq!(seen(&both(&away), &[media], &before), Plan::default());
+        }
     }
 
     #[test]

@@ -73,6 +73,15 @@ enum Asked {
     Media(String),
 }
 
+impl Asked {
+    async fn remove(&self, rest: &Rest) -> Result<(), Error> {
+        match self {
+            Asked::Bridge(id) => rest.destroy_bridge(id).await,
+            Asked::Media(id) => rest.hang_up(id, Reason::Normal).await,
+        }
+    }
+}
+
 impl Wiring {
     /// Takes charge of a caller; `None` if its call is served already. Asks nothing of Asterisk.
     pub fn claim(control: &Arc<Control>, caller: &str) -> Option<Wiring> {
@@ -134,26 +143,43 @@ impl Wiring {
     pub async fn connect(&mut self, answer: bool) -> Result<(), Error> {
         let parts = self.parts()?;
         let (rest, caller) = (&parts.control.rest, parts.caller.id());
+        if parts.caller.ended().is_some() {
+            // If it is back already, it belongs to another call.
+            return Err(Error::NotFound("the caller has left".into()));
+        }
         let answered = async { if answer { rest.answer(&caller).await } else { Ok(()) } };
         let (answered, _) = tokio::join!(answered, timeout(ENTRY, parts.media.entered()));
         answered?;
-        enter(rest, &parts.names.bridge, &[&caller, &parts.names.media]).await
+        let both = [caller.as_str(), &parts.names.media];
+        enter(rest, &parts.names.bridge, &both).await?;
+        parts.control.hub.inside(&parts.names.bridge, &both);
+        Ok(())
     }
 
-    /// Makes another external media channel in the place of one that ended, and puts it into the bridge.
+    /// Makes another external media channel in the place of one that ended or fell out of the bridge, and puts it into
+    /// the bridge.
     pub async fn renew(&mut self, host: SocketAddr, format: &str) -> Result<SocketAddr, Error> {
         let parts = self.parts()?;
-        let id = parts.names.second_media.clone();
+        let former = Asked::Media(parts.names.media.clone());
+        parts.names.next_media();
+        let id = parts.names.media.clone();
         let watch = parts.control.hub.watch(&id, Role::Own);
-        let watch = watch.ok_or_else(|| Error::NotFound("the external media ended twice".into()))?;
+        let watch = watch.ok_or_else(|| Error::NotFound("the external media has a name that is taken".into()))?;
         parts.asked.push(Asked::Media(id.clone()));
-        parts.media = watch;
         let control = &parts.control;
+        let (removed, peer) =
+            tokio::join!(former.remove(&control.rest), control.rest.external_media(&id, host, format));
+        parts.media = watch;
+        match removed {
+            Ok(()) => parts.asked.retain(|asked| *asked != former),
+            Err(error) => tracing::debug!(%error, "a broken external media channel is removed later"),
+        }
         // The bridge may be what has gone; then this fails, and the call ends.
-        let peer = control.rest.external_media(&id, host, format).await?;
+        let peer = peer?;
         control.hub.made(&id);
         let _ = timeout(ENTRY, parts.media.entered()).await;
         enter(&control.rest, &parts.names.bridge, &[&id]).await?;
+        control.hub.inside(&parts.names.bridge, &[&id]);
         Ok(peer)
     }
 
@@ -178,7 +204,7 @@ impl Wiring {
                 return Happening::Broken;
             }
             control.hub.rearm(&names.bridge);
-            if enter(&control.rest, &names.bridge, &[&caller.id()]).await.is_err() {
+            if put_back(&control.rest, &names.bridge, &caller.id()).await.is_err() {
                 return Happening::Broken;
             }
         }
@@ -238,8 +264,11 @@ impl Drop for Wiring {
 
 impl Parts {
     async fn remove(self, hang_up: Option<Reason>) {
-        let (rest, hub) = (&self.control.rest, &self.control.hub);
-        let hang_up = hang_up.filter(|_| self.caller.ended().is_none());
+        let (rest, hub) = (&self.control.rest, Arc::clone(&self.control.hub));
+        let ended = self.caller.ended();
+        let hang_up = hang_up.filter(|_| ended.is_none());
+        // A caller who is neither gone nor hung up is to be served again.
+        let mut again = hang_up.is_none() && matches!(ended, None | Some(Gone::TakenOver));
         let caller = async {
             let Some(reason) = hang_up else { return Ok(()) };
             let id = self.caller.id();
@@ -249,15 +278,15 @@ impl Parts {
             }
             done
         };
-        let own = futures_util::future::join_all(self.asked.iter().map(|asked| async move {
-            match asked {
-                Asked::Bridge(id) => twice(|| rest.destroy_bridge(id)).await,
-                Asked::Media(id) => twice(|| rest.hang_up(id, Reason::Normal)).await,
-            }
-        }));
+        let own = futures_util::future::join_all(self.asked.iter().map(|asked| twice(|| asked.remove(rest))));
         let (caller, own) = tokio::join!(caller, own);
         if let Some(error) = own.into_iter().chain([caller]).find_map(Result::err) {
             tracing::warn!(channel = %self.caller.id(), %error, "a call is not wholly removed from Asterisk yet");
+            again = true;
+        }
+        // The sweep leaves alone what is watched.
+        drop(self);
+        if again {
             hub.want_sweep();
         }
     }
@@ -272,6 +301,14 @@ async fn twice<F: Future<Output = Result<(), Error>>>(what: impl Fn() -> F) -> R
         }
         result => result,
     }
+}
+
+/// Asterisk takes a channel out of the bridge where it is before it puts it in, and tells that as a leaving as well.
+async fn put_back(rest: &Rest, bridge: &str, channel: &str) -> Result<(), Error> {
+    if rest.in_bridge(bridge).await?.iter().any(|id| id == channel) {
+        return Ok(());
+    }
+    enter(rest, bridge, &[channel]).await
 }
 
 async fn enter(rest: &Rest, bridge: &str, channels: &[&str]) -> Result<(), Error> {

@@ -85,8 +85,8 @@ async fn sweep(rest: &Rest) {
     for channel in rest.channels().await.unwrap_or_default().iter().filter(|c| c.id.starts_with(MARK)) {
         let _ = rest.hang_up(&channel.id, Reason::Normal).await;
     }
-    for bridge in rest.bridges().await.unwrap_or_default().iter().filter(|id| id.starts_with(MARK)) {
-        let _ = rest.destroy_bridge(bridge).await;
+    for bridge in rest.bridges().await.unwrap_or_default().iter().filter(|b| b.id.starts_with(MARK)) {
+        let _ = rest.destroy_bridge(&bridge.id).await;
     }
 }
 

@@ -26,10 +26,23 @@ pub enum LegEvent {
     Ended,
 }
 
-/// Permission for one leg; counts against `max_legs` until dropped.
-pub struct Permit(pub(super) Arc<AtomicUsize>);
+/// Permission for one leg; counts once against `max_legs` until its last clone is dropped, so that a leg may be replaced
+/// while the former one still closes.
+#[derive(Clone)]
+pub struct Permit {
+    _counted: Arc<Counted>,
+}
 
-impl Drop for Permit {
+struct Counted(Arc<AtomicUsize>);
+
+impl Permit {
+    /// One that `legs` has counted already.
+    pub(super) fn of(legs: Arc<AtomicUsize>) -> Permit {
+        Permit { _counted: Arc::new(Counted(legs)) }
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

@@ -112,7 +112,7 @@ impl Media {
     pub fn admit(&self) -> Result<Permit, MediaError> {
         let more = |now| (now < self.max_legs).then_some(now + 1);
         match self.legs.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(Permit(self.legs.clone())),
+            Ok(_) => Ok(Permit::of(self.legs.clone())),
             Err(now) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 Err(MediaError::Busy(format!("{now} legs are open, as many as shim.max_legs allows")))

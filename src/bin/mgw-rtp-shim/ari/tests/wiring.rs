@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::ari::event;
 use crate::ari::hub::{Gone, Role};
@@ -153,8 +154,17 @@ async fn events_reach_the_call_that_they_concern() {
     assert_eq!(wiring.next().await, Happening::Broken);
     mock.things().channels.remove(&media);
     wiring.renew(HOST.parse().expect("address"), "slin16").await.expect("renewed");
-    assert!(mock.left().iter().any(|id| id.ends_with("-em2")));
-    wiring.renew(HOST.parse().expect("address"), "slin16").await.expect_err("once only");
+    // Again and again; one that only fell out of the bridge is removed.
+    for former in ["-em2", "-em3"] {
+        let media = mock.left().into_iter().find(|id| id.ends_with(former)).expect("external media");
+        tell(&control, json!({ "type": "ChannelLeftBridge", "channel": { "id": media }, "bridge": { "id": "b" } }));
+        assert_eq!(wiring.next().await, Happening::Broken);
+        wiring.renew(HOST.parse().expect("address"), "slin16").await.expect("renewed");
+        assert!(!mock.left().contains(&media), "{media}");
+    }
+    assert!(mock.left().iter().any(|id| id.ends_with("-em4")) && mock.left().len() == 3);
+    let inside = |media: &String| media.ends_with("-em4");
+    assert!(mock.things().bridges.values().any(|all| all.iter().any(inside)));
 
     // Somebody takes the caller out of the bridge; it is put back.
     let bridge = mock.things().bridges.keys().next().cloned().expect("a bridge");
@@ -182,6 +192,89 @@ async fn events_reach_the_call_that_they_concern() {
     assert_eq!(wiring.next().await, Happening::Caller(Gone::Left));
     wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
     assert_eq!(mock.left(), ["17.1", "17.2"], "whoever has left is not hung up");
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_and_comes_back_at_once_is_served_again() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut former = claim(&control);
+    raise(&mut former).await.expect("raised");
+    let start = || json!({ "type": "StasisStart", "channel": { "id": "17.1" }, "args": ["7777", "room-42"] });
+    tell(&control, json!({ "type": "StasisEnd", "channel": { "id": "17.1" } }));
+    assert!(tell(&control, start()), "a caller as any other");
+    // The former call has not even noticed.
+    let mut wiring = claim(&control);
+    assert!(Wiring::claim(&control, "17.1").is_none(), "it is served once");
+    raise(&mut wiring).await.expect("raised");
+    assert_eq!(former.next().await, Happening::Caller(Gone::Left));
+    former.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert_eq!(mock.left().len(), 3, "the caller, and what its new call needs");
+    assert!(Wiring::claim(&control, "17.1").is_none(), "the end of the former call is not the end of the new one");
+    tell(&control, json!({ "type": "ChannelDtmfReceived", "digit": "7", "channel": { "id": "17.1" } }));
+    assert_eq!(wiring.next().await, Happening::Digit('7'));
+    assert!(control.hub.press("17.1", '1'), "keys go to the new call");
+    // Hung up, it does not come back.
+    tell(&control, json!({ "type": "ChannelDestroyed", "channel": { "id": "17.1" }, "cause": 16 }));
+    assert!(Wiring::claim(&control, "17.1").is_none());
+    wiring.take_down(None).await.expect("no panic");
+    control.hub.idle().await;
+}
+
+#[tokio::test]
+async fn a_sweep_finds_what_was_missed_while_nothing_was_heard() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect("raised");
+    let bridge = mock.things().bridges.keys().next().cloned().expect("a bridge");
+    mock.things().bridges.get_mut(&bridge).expect("a bridge").remove("17.1");
+    sweep::sweep(&control).await.expect("swept");
+    let entries = || mock.things().requests.iter().filter(|r| r.contains("/addChannel")).count();
+    tokio::select! {
+        happening = wiring.next() => panic!("{happening:?}"),
+        () = eventually("it is put back", || mock.things().bridges[&bridge].contains("17.1")) => {}
+    }
+    // One that is inside is not put in again: that would take it out first.
+    let before = entries();
+    control.hub.gone(&bridge, &Gone::Left);
+    let looked = || mock.has(&format!("GET /bridges/{bridge}"));
+    mock.things().requests.retain(|r| r.contains("/addChannel"));
+    tokio::select! {
+        happening = wiring.next() => panic!("{happening:?}"),
+        () = eventually("it is looked for", looked) => {}
+    }
+    assert_eq!(entries(), before);
+
+    // It was sent to the dialplan.
+    mock.things().bridges.get_mut(&bridge).expect("a bridge").remove("17.1");
+    mock.things().channels.get_mut("17.1").expect("the caller")["dialplan"] = json!({ "app_name": "Playback" });
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 0);
+    assert_eq!(wiring.next().await, Happening::Caller(Gone::Left));
+    wiring.take_down(Some(Reason::Normal)).await.expect("no panic");
+    assert_eq!(mock.left(), ["17.1"], "it is not ours to hang up");
+}
+
+#[tokio::test]
+async fn a_caller_who_was_given_up_is_taken_again_by_a_sweep() {
+    let mock = Mock::start().await;
+    mock.add_caller("17.1", "7777");
+    let control = mock.control();
+    let mut wiring = claim(&control);
+    raise(&mut wiring).await.expect("raised");
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 0);
+    wiring.take_down(None).await.expect("no panic");
+    control.hub.sweep_wanted().await;
+    assert_eq!(control.hub.known(), Default::default(), "nothing of it keeps the sweep from the caller");
+    assert_eq!(sweep::sweep(&control).await.expect("swept").len(), 1);
+
+    // One that has gone elsewhere is not ours.
+    let wiring = claim(&control);
+    tell(&control, json!({ "type": "StasisEnd", "channel": { "id": "17.1" } }));
+    wiring.take_down(None).await.expect("no panic");
+    assert!(timeout(Duration::from_millis(20), control.hub.sweep_wanted()).await.is_err());
 }
 
 #[tokio::test]
