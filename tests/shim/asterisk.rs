@@ -201,6 +201,8 @@ fn a_stalled_asterisk_is_noticed_and_the_call_goes_on_behind_it() {
     let (a, b) = (LightPhone::call(&gateway, "7777", &[]), LightPhone::call(&gateway, "8888", &[]));
     a.wait_up();
     b.wait_up();
+    // Answered is not all: the channels are put together after it.
+    wait_for("both calls to be set up", 20 * S, || shim.calls().len() == 2);
     let stopped = gateway.stopped();
     wait_for("the stall to be noticed", 30 * S, || !shim.is_ready());
     drop(stopped);
