@@ -32,9 +32,9 @@ test:
 	@scripts/test.sh
 
 bench:
-	@scripts/setup.sh build
-	$(CARGO) build --release --features local-cloud --bin mgw-local-cloud
-	$(CARGO) bench --features local-cloud --bench mgw
+	@scripts/setup.sh bench
+	$(CARGO) build --release --features local-cloud,rtp-shim --bin mgw-local-cloud --bin mgw-rtp-shim
+	$(CARGO) bench --features local-cloud,rtp-shim --bench mgw
 
 soak:
 	@scripts/setup.sh test

@@ -1,10 +1,10 @@
-//! `make bench`: what the library costs and how long sound takes through it, beside goals.
+//! `make bench`: what the library and the shim cost and how long sound takes through them, beside goals.
 //!
 //! Each measurement runs in a process of its own (memory that one has warmed would flatter the next).
 //! A goal that is missed is published, and is no failure; a measurement that does not end is one.
 //!
 //! ```text
-//! cargo bench --features local-cloud --bench mgw -- [NAME…] [--quick] [--markdown]
+//! cargo bench --features local-cloud,rtp-shim --bench mgw -- [NAME…] [--quick] [--markdown]
 //! ```
 
 mod alloc;
@@ -13,6 +13,7 @@ mod latency;
 mod memory;
 mod paced;
 mod report;
+mod shim;
 mod stat;
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -29,7 +30,7 @@ static ALLOCATOR: alloc::Counting = alloc::Counting;
 type Measurement = fn(bool, &mut Report);
 
 /// Name, what to run, and the figures that it must give.
-const ALL: [(&str, Measurement, &[&str]); 5] = [
+const ALL: [(&str, Measurement, &[&str]); 8] = [
     (
         "paced",
         paced::run,
@@ -47,6 +48,13 @@ const ALL: [(&str, Measurement, &[&str]); 5] = [
         capacity::run,
         &["sessions_real_time", "library_cpu_ms_per_session_s", "emulator_cpu_ms_per_session_s"],
     ),
+    (
+        "shim-pacing",
+        shim::pacing,
+        &["pacing_p50_ms", "pacing_p99_ms", "pacing_beyond_nanosleep_p50_ms", "pacing_beyond_nanosleep_p99_ms"],
+    ),
+    ("shim-cpu", shim::cpu, &["shim_cpu_us_per_packet", "rtpengine_cpu_us_per_packet", "shim_cpu_ratio"]),
+    ("shim-calls", shim::calls, &["calls_without_loss", "calls_shim_cores"]),
 ];
 
 fn main() -> ExitCode {
@@ -54,35 +62,51 @@ fn main() -> ExitCode {
     let has = |flag: &str| arguments.iter().any(|a| a == flag);
     let names: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
     let known = || ALL.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+    let quick = has("--quick");
+    if let Some(seconds) = names.first().and_then(|n| n.parse().ok()).filter(|_| has("--nanosleep")) {
+        shim::nanosleep(seconds);
+        return ExitCode::SUCCESS;
+    }
     if let Some(unknown) = names.iter().find(|n| !ALL.iter().any(|(name, ..)| name == *n)) {
         eprintln!("no measurement is called {unknown}; there are: {}", known());
         return ExitCode::from(2);
     }
-    let quick = has("--quick");
     if has("--child") {
         return child(&names, quick);
     }
-    let mut report = Report::default();
+    let (mut report, mut shim) = (Report::default(), Report::default());
     for (name, _, figures) in ALL.iter().filter(|(name, ..)| names.is_empty() || names.contains(name)) {
         eprintln!("{name} ...");
         match in_child(name, quick) {
-            Ok(part) => {
+            Ok(mut part) => {
                 let missing = figures.iter().filter(|f| !part.figures.iter().any(|have| have.name == **f));
-                report.failed.extend(missing.map(|f| format!("{name}: {f}")));
+                part.failed.extend(missing.map(|f| format!("{name}: {f}")));
+                if name.starts_with("shim-") {
+                    shim.append(part.clone());
+                }
                 report.append(part);
             }
             Err(why) => {
                 eprintln!("{name}: {why}");
                 report.failed.push((*name).to_owned());
+                if name.starts_with("shim-") {
+                    shim.failed.push((*name).to_owned());
+                }
             }
         }
     }
     print!("{}", if has("--markdown") { report.markdown() } else { report.table() });
-    match publish(&report, quick) {
-        Ok(path) => eprintln!("written to {}", path.display()),
-        Err(e) => {
-            eprintln!("cannot write the summary: {e}");
-            return ExitCode::FAILURE;
+    report.failed.iter().for_each(|what| eprintln!("did not come to an end: {what}"));
+    for (file, part) in [("summary.json", &report), ("shim.json", &shim)] {
+        if file == "shim.json" && part.is_empty() {
+            continue;
+        }
+        match publish(file, part, quick) {
+            Ok(path) => eprintln!("written to {}", path.display()),
+            Err(e) => {
+                eprintln!("cannot write {file}: {e}");
+                return ExitCode::FAILURE;
+            }
         }
     }
     if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -114,12 +138,12 @@ fn in_child(name: &str, quick: bool) -> Result<Report, String> {
     serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())
 }
 
-/// Writes `bench/summary.json` below cargo's target folder.
-fn publish(report: &Report, quick: bool) -> std::io::Result<PathBuf> {
+/// Writes a file of `bench/` below cargo's target folder.
+fn publish(file: &str, report: &Report, quick: bool) -> std::io::Result<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("target"));
     let folder = target.join("bench");
     std::fs::create_dir_all(&folder)?;
-    let path = folder.join("summary.json");
+    let path = folder.join(file);
     std::fs::write(&path, format!("{:#}\n", report.json(quick)))?;
     Ok(path)
 }

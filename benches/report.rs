@@ -63,7 +63,7 @@ impl Figure {
 }
 
 /// What the measurements gave.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Report {
     pub figures: Vec<Figure>,
     /// How it was measured, a sentence or two each.
@@ -81,6 +81,11 @@ impl Report {
 
     pub fn note(&mut self, text: &str) {
         self.notes.push(text.to_owned());
+    }
+
+    /// Nothing was measured.
+    pub fn is_empty(&self) -> bool {
+        self.figures.is_empty() && self.failed.is_empty()
     }
 
     pub fn append(&mut self, other: Report) {

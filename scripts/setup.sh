@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, testing and the demo need; does nothing when all are there.
-# Usage: scripts/setup.sh [build|demo|test]   (default: test, which is everything)
+# Usage: scripts/setup.sh [build|demo|test|bench]   (default: test)
 set -euo pipefail
 
 build=(gcc g++ make pkg-config binutils ca-certificates)
 speech=(libpocketsphinx3 pocketsphinx-en-us apertium apertium-eng-spa flite espeak-ng python3)
 tests=(libssl-dev debootstrap debian-archive-keyring python3-venv python3-dev)
+beside=(rtpengine-daemon util-linux)
 case "${1:-test}" in
     build) wanted=("${build[@]}") ;;
     demo) wanted=("${build[@]}" "${speech[@]}") ;;
     test) wanted=("${build[@]}" "${speech[@]}" "${tests[@]}") ;;
-    *) echo "setup.sh: unknown set '$1': use build, demo or test" >&2; exit 2 ;;
+    bench) wanted=("${build[@]}" "${beside[@]}") ;;
+    *) echo "setup.sh: unknown set '$1': use build, demo, test or bench" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null; then

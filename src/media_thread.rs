@@ -5,6 +5,7 @@
 //! room's engine; the others never notice.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -125,9 +126,9 @@ impl Handle {
             let mut media = Media {
                 shared,
                 net: port,
-                rooms: HashMap::new(),
+                rooms: HashMap::default(),
                 names: HashMap::new(),
-                sessions: HashMap::new(),
+                sessions: HashMap::default(),
                 graves: Vec::new(),
                 quiet: None,
                 next_room: index as u64,
@@ -170,12 +171,34 @@ struct Hall {
     sessions: Vec<SessionId>,
 }
 
+/// Hashes numbers that were given out here: nobody can choose them so that they collide, and a round asks for each often.
+#[derive(Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        // A product's low bits know nothing of the factor's high ones; the table uses both ends.
+        self.0 ^ self.0 >> 32
+    }
+}
+
+/// A table by a number of ours.
+type ByNumber<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
+
 struct Media {
     shared: Arc<Shared>,
     net: net::Port,
-    rooms: HashMap<RoomId, Hall>,
+    rooms: ByNumber<RoomId, Hall>,
     names: HashMap<String, RoomId>,
-    sessions: HashMap<SessionId, Seat>,
+    sessions: ByNumber<SessionId, Seat>,
     graves: Vec<Retired>,
     /// Who waits for the last words to be heard.
     quiet: Option<Sender<()>>,
@@ -386,11 +409,10 @@ impl Media {
 
     /// Does what a room wants done.
     fn carry_out(&mut self, id: RoomId) {
-        let now = self.now();
         while let Some(output) = self.rooms.get_mut(&id).and_then(|h| h.room.poll()) {
             match output {
                 Output::Net(command) => self.net.apply(id, command),
-                Output::Event(event) => self.tell(now, event.session, &event.kind),
+                Output::Event(event) => self.tell(self.now(), event.session, &event.kind),
                 Output::Gone { session } => self.gone(session),
                 Output::Play { session, ring, samples } => {
                     if let Some(port) = self.port(session) {

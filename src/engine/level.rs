@@ -8,7 +8,8 @@ pub fn is_quiet(samples: &[i16]) -> bool {
     if samples.is_empty() {
         return true;
     }
-    let sum: i64 = samples.iter().map(|&s| i64::from(s) * i64::from(s)).sum();
+    // A square fits 32 bits, and products of 32 bits are what vector units have.
+    let sum: i64 = samples.iter().map(|&s| i64::from(i32::from(s) * i32::from(s))).sum();
     sum <= QUIET_MEAN_SQUARE * samples.len() as i64
 }
 

@@ -109,12 +109,15 @@ impl Original {
             voice.position = self.written + samples(HEAD_START, out_hz);
         }
         let from = (voice.position - self.written) as usize;
-        if self.mix.len() < from + converted.len() {
-            self.mix.resize(from + converted.len(), 0);
+        if self.mix.len() < from {
+            self.mix.resize(from, 0);
         }
-        for (slot, s) in self.mix.iter_mut().skip(from).zip(&converted) {
+        // On top of what others say already; of two, mostly nothing.
+        let (mixed, alone) = converted.split_at((self.mix.len() - from).min(converted.len()));
+        for (slot, s) in self.mix.iter_mut().skip(from).zip(mixed) {
             *slot += i32::from(*s);
         }
+        self.mix.extend(alone.iter().map(|s| i32::from(*s)));
         voice.position += converted.len() as u64;
         0
     }

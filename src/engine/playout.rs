@@ -272,6 +272,11 @@ impl Playout {
         ended
     }
 
+    /// Nothing waits to be written: [`top_up`](Self::top_up) would give nothing.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.rewrite.is_empty()
+    }
+
     /// Samples to write now so that the lead is kept.
     pub fn top_up<'a>(&mut self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Vec<i16> {
         let fill = self.fill();

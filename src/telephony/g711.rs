@@ -25,8 +25,9 @@ pub fn alaw_to_linear(byte: u8) -> i16 {
 pub fn linear_to_ulaw(sample: i16) -> u8 {
     let sign = if sample < 0 { 0x80 } else { 0 };
     let biased = i32::from(sample).abs().min(CLIP) + BIAS;
-    let chord = biased.ilog2() - 7;
-    !(sign | (chord as u8) << 4 | (biased >> (chord + 3) & 0x0F) as u8)
+    // Exponent and first four bits of the mantissa are chord and step already (2^7 is chord 0), and vector units have them.
+    let code = ((biased as f32).to_bits() >> 19) - ((127 + 7) << 4);
+    !(sign | code as u8)
 }
 
 /// A linear sample as an A-law byte.

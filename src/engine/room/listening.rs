@@ -1,5 +1,6 @@
 //! Playout: what is written to each ear, who is absent, what was heard.
 
+use super::super::member::Member;
 use super::super::playout::Heard;
 use super::super::segment::{Origin, Progress};
 use super::super::time::ms;
@@ -117,10 +118,13 @@ impl Room {
     }
 
     pub(super) fn top_up_all(&mut self) {
-        let sessions: Vec<SessionId> = self.members.iter().filter(|(_, m)| m.listens()).map(|(id, _)| *id).collect();
+        // A member is taken out and put back for its speech; most have none most of the time.
+        let busy = |m: &Member| m.listens() && !m.playout.is_idle();
+        let sessions: Vec<SessionId> = self.members.iter().filter(|(_, m)| busy(m)).map(|(id, _)| *id).collect();
         for session in sessions {
             self.top_up_speech(session);
-            let Some(member) = self.members.get_mut(&session) else { continue };
+        }
+        for (&session, member) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
             let samples = member.original.top_up(member.playout.lead());
             if !samples.is_empty() {
                 self.outputs.push_back(Output::Play { session, ring: Ring::Original, samples });

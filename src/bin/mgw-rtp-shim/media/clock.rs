@@ -1,6 +1,6 @@
 //! The clock thread: wakes by absolute time and gives every leg its turn once in 20 ms.
 //!
-//! Legs are spread over 20 slots of 1 ms, so that many of them do not send in one burst. tokio's timers are 1.5 ms late
+//! Legs are spread over up to 20 slots of 1 ms, so that many of them do not send in one burst. tokio's timers are 1.5 ms late
 //! at the median and are used for nothing here.
 
 use std::io;
@@ -19,6 +19,10 @@ use tokio::sync::oneshot;
 pub const PTIME: Duration = Duration::from_millis(20);
 const SLOTS: usize = 20;
 const SLOT: Duration = Duration::from_millis(1);
+/// Legs that a slot takes before the next one is opened: a few legs do not cost a wake-up of the thread each.
+const FULL: usize = 32;
+/// Slots are opened in this step (it has no divisor in common with their number), so that they lie far apart.
+const APART: usize = 7;
 /// Turns that are made up for after the thread was held up; what lies further back is skipped.
 const CATCH_UP: u32 = 5;
 /// Commands that may wait; whoever asks for more waits a moment.
@@ -227,10 +231,9 @@ impl Run {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Add(id, leg) => {
-                if let Some(slot) = self.slots.iter_mut().min_by_key(|slot| slot.len()) {
-                    slot.push((id, leg));
-                    self.legs += 1;
-                }
+                let slot = slot_for(&self.slots.each_ref().map(Vec::len));
+                self.slots[slot].push((id, leg));
+                self.legs += 1;
             }
             Command::Remove(id) => drop(self.take_out(id)),
             Command::Finish(id, done) => {
@@ -245,6 +248,13 @@ impl Run {
     }
 }
 
+/// Where one more leg goes: into the first open slot with room, or the emptiest.
+fn slot_for(legs: &[usize; SLOTS]) -> usize {
+    let order = (0..SLOTS).map(|n| n * APART % SLOTS);
+    let room = order.clone().find(|slot| (1..FULL).contains(&legs[*slot]));
+    room.or_else(|| order.clone().find(|slot| legs[*slot] == 0)).or(order.min_by_key(|slot| legs[*slot])).unwrap_or(0)
+}
+
 fn slot_time(number: u64) -> Duration {
     Duration::from_millis(number)
 }
@@ -252,4 +262,28 @@ fn slot_time(number: u64) -> Duration {
 /// The first slot that begins after `now`.
 fn slot_after(now: Duration) -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX) + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_legs_share_slots_and_many_are_spread() {
+        let mut legs = [0; SLOTS];
+        let mut used = |count: usize| {
+            for _ in legs.iter().sum::<usize>()..count {
+                legs[slot_for(&legs)] += 1;
+            }
+            (legs.iter().filter(|n| **n > 0).count(), legs.into_iter().max().unwrap_or(0))
+        };
+        for (count, slots, most) in [(1, 1, 1), (32, 1, 32), (33, 2, 32), (100, 4, 32), (640, 20, 32), (1000, 20, 50)] {
+            assert_eq!(used(count), (slots, most), "{count} legs");
+        }
+        legs[3] = 0;
+        assert_eq!(slot_for(&legs), 3, "what has become free is used again");
+        legs = [0; SLOTS];
+        legs[0] = FULL;
+        assert_eq!(slot_for(&legs), APART, "the second slot lies far from the first");
+    }
 }

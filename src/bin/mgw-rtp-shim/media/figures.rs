@@ -69,7 +69,8 @@ pub struct Level {
 
 impl Level {
     pub fn add(&mut self, samples: &[i16]) {
-        let sum: i64 = samples.iter().map(|&s| i64::from(s) * i64::from(s)).sum();
+        // A square fits 32 bits, and products of 32 bits are what vector units have.
+        let sum: i64 = samples.iter().map(|&s| i64::from(i32::from(s) * i32::from(s))).sum();
         self.sum += sum as f64;
         self.samples += samples.len() as u64;
     }

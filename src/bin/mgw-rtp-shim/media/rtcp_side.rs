@@ -8,7 +8,7 @@ use mgw::telephony::rtcp::{INTERVAL, Ntp, Session};
 use mgw::telephony::rtp::Stream;
 use mgw::telephony::source::Source;
 
-use super::udp::{Received, Udp};
+use super::udp::Udp;
 
 /// Turns between two looks at the RTCP port: half a second is soon enough for what comes every five.
 const LOOK_EVERY: u32 = 25;
@@ -70,18 +70,12 @@ impl RtcpSide {
         if let Some(udp) = &mut self.udp
             && self.turns.is_multiple_of(LOOK_EVERY)
         {
-            udp.begin(now);
-            for _ in 0..MAX_PER_LOOK {
-                match udp.receive(now) {
-                    Received::Datagram(bytes, _) => {
-                        if take(&mut self.session, &mut self.round_trip, bytes, stream, source, now) {
-                            heard(&mut self.way, &mut self.next, Way::Port, now);
-                        }
-                    }
-                    Received::Refused => {}
-                    Received::Nothing => break,
+            let RtcpSide { session, round_trip, way, next, .. } = self;
+            udp.receive(now, MAX_PER_LOOK, |bytes, _| {
+                if take(session, round_trip, bytes, stream, source, now) {
+                    heard(way, next, Way::Port, now);
                 }
-            }
+            });
         }
         if self.way.is_some() && now >= self.next {
             // Half to one and a half of the interval, so that many legs do not report at once (RFC 3550 section 6.3.1).

@@ -13,7 +13,7 @@ use super::clock::{PTIME, Tick};
 use super::figures::RtpFigures;
 use super::ports::{Connected, Guard};
 use super::rtcp_side::RtcpSide;
-use super::udp::{Received, Udp};
+use super::udp::Udp;
 use super::voice::Voice;
 
 /// Datagrams of one turn. A phone sends one or two; after a stall of half a second it may be thirty.
@@ -95,19 +95,12 @@ impl RtpLeg {
     }
 
     fn receive(&mut self, now: Duration) {
-        self.udp.begin(now);
-        for _ in 0..MAX_PER_TURN {
-            match self.udp.receive(now) {
-                Received::Datagram(bytes, at) => match self.way_in.take(&mut self.voice, bytes, at) {
-                    Ok(()) => {}
-                    Err(Malformed::Rtcp) => self.rtcp.take_shared(bytes, &self.stream, &self.way_in.source, now),
-                    Err(_) => self.way_in.rejected += 1,
-                },
-                // Asterisk has closed its port: the call is over, or about to be; ARI tells.
-                Received::Refused => {}
-                Received::Nothing => break,
-            }
-        }
+        let RtpLeg { udp, way_in, voice, rtcp, stream, .. } = self;
+        udp.receive(now, MAX_PER_TURN, |bytes, at| match way_in.take(voice, bytes, at) {
+            Ok(()) => {}
+            Err(Malformed::Rtcp) => rtcp.take_shared(bytes, stream, &way_in.source, now),
+            Err(_) => way_in.rejected += 1,
+        });
         self.way_in.play(&mut self.voice, now);
     }
 
