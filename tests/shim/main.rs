@@ -8,6 +8,7 @@ mod attack;
 mod audiosocket;
 mod load;
 mod rtp;
+mod trouble;
 
 use std::sync::atomic::{AtomicU16, Ordering};
 

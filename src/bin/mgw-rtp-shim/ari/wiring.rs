@@ -23,8 +23,7 @@ use super::rest::{Error, Reason, Rest};
 const ENTRY: Duration = Duration::from_millis(500);
 const ENTRY_TRIES: usize = 20;
 const ENTRY_PAUSE: Duration = Duration::from_millis(25);
-/// When the caller or the external media leaves the bridge, the caller's hang-up is told within this time, if that is
-/// why.
+/// When the caller leaves the bridge, its hang-up is told within this time, if that is why.
 const GRACE: Duration = Duration::from_millis(300);
 /// Pause before a removal that failed is tried once more.
 const RETRY: Duration = Duration::from_millis(200);
@@ -178,7 +177,9 @@ impl Wiring {
         let peer = peer?;
         control.hub.made(&id);
         let _ = timeout(ENTRY, parts.media.entered()).await;
-        enter(&control.rest, &parts.names.bridge, &[&id]).await?;
+        // The caller too, once more: its phone is told by a new SSRC that the time of what it hears begins anew. Else a
+        // phone that goes by timestamps plays nothing any more.
+        enter(&control.rest, &parts.names.bridge, &[&id, &parts.caller.id()]).await?;
         control.hub.inside(&parts.names.bridge, &[&id]);
         Ok(peer)
     }
@@ -197,11 +198,11 @@ impl Wiring {
                 _ = media.gone() => false,
                 _ = bridge.gone() => true,
             };
-            if let Ok(gone) = timeout(GRACE, caller.gone()).await {
-                return Happening::Caller(gone);
-            }
             if !outside || media.ended().is_some() {
                 return Happening::Broken;
+            }
+            if let Ok(gone) = timeout(GRACE, caller.gone()).await {
+                return Happening::Caller(gone);
             }
             control.hub.rearm(&names.bridge);
             if put_back(&control.rest, &names.bridge, &caller.id()).await.is_err() {
