@@ -142,6 +142,8 @@ fn whoever_hangs_up_in_mid_speech_is_still_heard_and_leaves_nothing() {
         let b = LightPhone::call(&gateway, stays, &[]);
         a.wait_up();
         b.wait_up();
+        // Answered is not all: the channels are put together after it.
+        wait_for("both calls to be set up", 20 * S, || shim.calls().len() == 2);
         let (id, _) = channel(&gateway, leaver);
         let (bridge, media) = bridge_of(&gateway, &id).expect("in its bridge");
         a.say(&talk(language, 100, 1)[..(RATE as f64 * 1.95) as usize]);
