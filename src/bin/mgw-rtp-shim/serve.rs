@@ -75,14 +75,18 @@ fn serve(settings: Settings, exit_with_parent: bool) -> Result<(), String> {
             shim.ending.cancel();
         });
     }
-    let result = runtime.block_on(shim.run());
+    if let Err(why) = runtime.block_on(shim.run()) {
+        tracing::error!("{why}");
+        // Not by way of the destructors, which would take calls down that a successor can take up.
+        std::process::exit(1);
+    }
     // What was said by those who are gone may still be on its way to nobody.
     if let Err(e) = shim.media.shutdown(stop.min(std::time::Duration::from_secs(5))) {
         tracing::warn!("{e}");
     }
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     tracing::info!("stopped");
-    result
+    Ok(())
 }
 
 fn watch_signals(signals: &mut Signals, shim: &Arc<Shim>) {

@@ -80,7 +80,8 @@ impl Shim {
     /// Runs until `closing` is cancelled and the calls are over, or `ending` is cancelled.
     ///
     /// # Errors
-    /// An address cannot be listened on.
+    /// An address cannot be listened on, or a part failed that no call can do without. Then the process must end at
+    /// once, without touching what it has in Asterisk.
     pub async fn run(self: &Arc<Self>) -> Result<(), String> {
         let listen = async |what: &str, address: std::net::SocketAddr| {
             TcpListener::bind(address).await.map_err(|e| format!("{what}: cannot listen on {address}: {e}"))
@@ -103,12 +104,9 @@ impl Shim {
         if self.settings.ari.is_some() {
             services.spawn(ari::run(self.clone()));
         }
-        let trouble = self.watch_over(&mut services).await;
-        if let Some(why) = &trouble {
-            // systemd starts us again, and running calls are taken up from there.
-            tracing::error!("{why}: the shim ends");
-            self.closing.cancel();
-            self.ending.cancel();
+        if let Some(why) = self.watch_over(&mut services).await {
+            // Nothing is hung up: systemd starts us again, and running calls are taken up from there.
+            return Err(why);
         }
         tracing::info!(legs = self.calls.len(), "stopping: no more calls are taken");
         self.tasks.close();
@@ -122,7 +120,7 @@ impl Shim {
             tracing::warn!("calls did not clean up in time; the next start does it");
         }
         services.shutdown().await;
-        trouble.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Returns when the shim shall close, or with what has failed that no call can do without.
