@@ -52,7 +52,7 @@ fn all_cores() -> String {
 fn start_shim(cores: &str) -> Shim {
     let file = temp_file("mgw.toml");
     let text = format!(
-        "deepgram.base_url = \"http://127.0.0.1:9\"\ndeepl.base_url = \"http://127.0.0.1:9\"\n\
+        "max_sessions = 4000\ndeepgram.base_url = \"http://127.0.0.1:9\"\ndeepl.base_url = \"http://127.0.0.1:9\"\n\
          elevenlabs.base_url = \"http://127.0.0.1:9\"\n\
          deepgram.api_key = \"unused\"\ndeepl.api_key = \"unused\"\nelevenlabs.api_key = \"unused\"\n\
          [profile.7777]\nlanguage = \"en\"\n\

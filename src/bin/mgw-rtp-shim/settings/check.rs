@@ -89,7 +89,7 @@ pub fn check(shim: Shim, library: Config, env: &dyn Fn(&str) -> Option<String>) 
             wrong.push(format!("shim.audiosocket.uuids: there is no [shim.extension.{name}]"));
         }
     }
-    ranges(&shim, &mut wrong);
+    ranges(&shim, &library, &mut wrong);
     listeners(&shim, &mut wrong);
     for pair in &shim.pairs {
         if pair[0] == pair[1] {
@@ -213,7 +213,7 @@ fn extension(name: &str, ask: &file::Extension, shim: &Shim, library: &Config) -
     })
 }
 
-fn ranges(shim: &Shim, wrong: &mut Vec<String>) {
+fn ranges(shim: &Shim, library: &Config, wrong: &mut Vec<String>) {
     let [first, last] = shim.rtp.ports;
     if first < 1024 || last <= first {
         wrong.push(format!(
@@ -231,6 +231,10 @@ fn ranges(shim: &Shim, wrong: &mut Vec<String>) {
     }
     if shim.max_legs == 0 || shim.max_legs > 16_384 {
         wrong.push("shim.max_legs must be from 1 to 16384".into());
+    }
+    let sessions = library.gateway().map_or(usize::MAX, |g| g.max_sessions);
+    if shim.max_legs > sessions {
+        wrong.push(format!("shim.max_legs = {} is more than max_sessions = {sessions}: raise that too", shim.max_legs));
     }
     if shim.drain_s > MOST_DRAIN_S {
         wrong.push(format!("shim.drain_s must be at most {MOST_DRAIN_S}, which is as long as the library waits"));
@@ -309,6 +313,7 @@ mod tests {
             ("[shim.ari]\nurl = 'http://u:p@h'", "shim.ari.url must be such as"),
             ("[shim.ari]\nusername = 'a b'", "shim.ari.username = \"a b\" must be letters"),
             ("[shim]\nmax_legs = 0", "shim.max_legs must be from 1"),
+            ("[shim]\nmax_legs = 1025", "shim.max_legs = 1025 is more than max_sessions = 1024"),
         ] {
             let errors = load(text).expect_err(text);
             assert!(errors.iter().any(|e| e.starts_with(wanted)), "{text}\n  {errors:?}\n  {wanted}");
