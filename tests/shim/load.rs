@@ -11,7 +11,7 @@ use crate::support::asterisk::{Asterisk, Codec, LightPhone, Phones};
 use crate::support::codec::WORDS;
 use crate::support::leg::hear;
 use crate::support::live::sentence;
-use crate::support::{Cloud, temp_file, wait_for};
+use crate::support::{Cloud, cpu, temp_file, wait_for};
 
 const CALLS: u16 = 20;
 /// Words of a sentence and the time it takes with its pause.
@@ -95,10 +95,10 @@ fn twenty_calls_lose_no_word_and_leak_nothing() {
     // A short round first: threads, pools and caches are there after it.
     round(&gateway, 2);
     let before = empty();
-    let cpu = shim_cpu(shim.pid());
+    let used = cpu(shim.pid());
     let begin = Instant::now();
     round(&gateway, (length().as_millis() / SENTENCE.as_millis()) as u16);
-    let cores = (shim_cpu(shim.pid()) - cpu).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let cores = (cpu(shim.pid()) - used).as_secs_f64() / begin.elapsed().as_secs_f64();
     let after = empty();
     println!(
         "descriptors, threads, memory in kB before and after: {before:?} {after:?}; the shim used {:.2} % of a core a call",
@@ -110,14 +110,6 @@ fn twenty_calls_lose_no_word_and_leak_nothing() {
     assert!(after.2 < before.2 + 30_000, "memory leaks: {before:?} {after:?}");
     assert_eq!(cloud.stats()["violations"], serde_json::json!([]));
     assert_eq!(shim.metric("mgw_shim_ari_calls_refused"), 0.0);
-}
-
-fn shim_cpu(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("process");
-    // Fields 14 and 15 (proc(5)) counted behind the name, which may hold spaces; 100 ticks a second on Linux.
-    let fields: Vec<&str> = stat[stat.rfind(')').expect("name")..].split_whitespace().collect();
-    let ticks: u64 = [fields[12], fields[13]].iter().map(|f| f.parse::<u64>().expect("ticks")).sum();
-    Duration::from_millis(ticks * 10)
 }
 
 fn cloud_tool(arguments: &[&str]) -> String {

@@ -166,6 +166,21 @@ pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool
     }
 }
 
+/// Processor time that a process has used so far, user and system.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // Fields 14 and 15 (proc(5)) counted behind the name, which may hold spaces; 100 ticks a second on Linux.
+    let fields: Vec<&str> = stat[stat.rfind(')').expect("name")..].split_whitespace().collect();
+    let ticks: u64 = [fields[12], fields[13]].iter().map(|f| f.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Sends a signal, by the shell's own kill: a program of that name is not on every machine.
+pub fn signal(name: &str, pid: u32) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().expect("sh");
+    assert!(sent.success(), "kill -{name} {pid}");
+}
+
 /// Threads of this process by name, and open descriptors.
 pub fn threads() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir("/proc/self/task")

@@ -94,10 +94,7 @@ impl Registry {
     /// # Errors
     /// No such extension, or too many wait.
     pub fn register(&self, settings: &Settings, ask: Registration) -> Result<Uuid, String> {
-        if settings.extension(&ask.extension).is_none() {
-            let names = settings.extension_names();
-            return Err(format!("there is no extension \"{}\"; configured are {names}", ask.extension));
-        }
+        settings.need_extension(&ask.extension)?;
         let now = Instant::now();
         let mut expected = lock(&self.expected);
         expected.retain(|_, e| e.until > now);
@@ -135,18 +132,15 @@ impl Registry {
     /// Counters in Prometheus' text format.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
-        for (name, counter) in [
+        let rows = [
             ("accepted", &self.accepted),
             ("refused_busy", &self.busy),
             ("closed_for_room", &self.crowded),
             ("refused_silent", &self.silent),
             ("refused_unknown_uuid", &self.unknown),
-        ] {
-            let value = counter.load(Ordering::Relaxed);
-            text.push_str(&format!(
-                "# TYPE mgw_shim_audiosocket_{name} counter\nmgw_shim_audiosocket_{name} {value}\n"
-            ));
-        }
+        ]
+        .map(|(name, counter)| (name, "counter", "", counter.load(Ordering::Relaxed)));
+        crate::metrics::append(&mut text, "mgw_shim_audiosocket_", &rows);
         text
     }
 }

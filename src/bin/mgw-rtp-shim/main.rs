@@ -8,7 +8,7 @@
 //! | who meets whom | `rooms` |
 //! | what a caller hears alone, when a call is over | `attend` |
 //! | ports, pacing, packets | `media/` |
-//! | the control interface | `http`, `static_leg` |
+//! | the control interface, metrics | `http`, `static_leg`, `metrics` |
 //! | start and stop | `shim`, `serve` |
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod calls;
 mod doctor;
 mod http;
 mod media;
+mod metrics;
 mod rooms;
 mod serve;
 mod settings;

@@ -30,12 +30,7 @@ pub fn open(shim: &Arc<Shim>, ask: Ask) -> Result<(String, SocketAddr), (bool, S
     if shim.closing.is_cancelled() {
         return Err((true, "the shim is stopping".into()));
     }
-    let extension = shim.settings.extension(&ask.extension).cloned().ok_or_else(|| {
-        (
-            false,
-            format!("there is no extension \"{}\"; configured are {}", ask.extension, shim.settings.extension_names()),
-        )
-    })?;
+    let extension = shim.settings.need_extension(&ask.extension).map_err(|why| (false, why))?.clone();
     if !ask.peer.ip().is_loopback() && !shim.settings.allow_remote {
         return Err((false, "the peer is beyond loopback: set shim.allow_remote = true if that is meant".into()));
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::super::{cpu, signal};
 use super::ari;
 use super::light;
 use super::ports::Ports;
@@ -248,11 +249,7 @@ impl Asterisk {
 
     /// Processor time used so far, user and system.
     pub fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // Fields 14 and 15 (proc(5)) counted behind the name, which may hold spaces; 100 ticks a second on Linux.
-        let fields: Vec<&str> = stat[stat.rfind(')').expect("name")..].split_whitespace().collect();
-        let ticks: u64 = fields[12].parse::<u64>().expect("utime") + fields[13].parse::<u64>().expect("stime");
-        Duration::from_millis(ticks * 10)
+        cpu(self.pid())
     }
 
     /// Kills it as a crash would and starts it again on the same ports.
@@ -300,12 +297,6 @@ impl Asterisk {
 fn end(mut run: Run) {
     drop(run.stdin);
     let _ = run.watchdog.wait();
-}
-
-fn signal(name: &str, pid: u32) {
-    // The shell's own kill: a program of that name is not on every machine.
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().expect("sh");
-    assert!(sent.success(), "kill -{name} {pid}");
 }
 
 impl Drop for Asterisk {

@@ -78,11 +78,10 @@ fn place(shim: &Shim, caller: &Caller) -> Result<Place, Refusal> {
         return Err(Refusal::new(Reason::Busy, "the shim is stopping"));
     }
     let Some(extension) = shim.settings.extension(&caller.extension) else {
-        let configured: Vec<&str> = shim.settings.extensions.keys().map(String::as_str).collect();
         let text = format!(
             "Stasis() was called for extension \"{}\", but only {} have a [shim.extension.NAME]",
             caller.extension,
-            configured.join(", ")
+            shim.settings.extension_names()
         );
         return Err(Refusal::new(Reason::Unallocated, text));
     };

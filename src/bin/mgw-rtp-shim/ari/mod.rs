@@ -150,7 +150,7 @@ impl Status {
     pub fn metrics(&self) -> String {
         let view = self.view();
         let mut text = String::new();
-        for (name, kind, help, value) in [
+        let rows = [
             ("connected", "gauge", "1 while the events websocket is up.", u64::from(view.connected)),
             ("reconnects", "counter", "Connections after the first.", view.reconnects),
             ("requests", "counter", "Requests to ARI.", view.requests),
@@ -160,11 +160,8 @@ impl Status {
             ("calls_adopted", "counter", "Callers found in the application.", view.calls_adopted),
             ("orphans_swept", "counter", "Channels and bridges without a call that were removed.", view.orphans_swept),
             ("media_renewed", "counter", "External media channels made again.", view.media_renewed),
-        ] {
-            text.push_str(&format!(
-                "# HELP mgw_shim_ari_{name} {help}\n# TYPE mgw_shim_ari_{name} {kind}\nmgw_shim_ari_{name} {value}\n"
-            ));
-        }
+        ];
+        crate::metrics::append(&mut text, "mgw_shim_ari_", &rows);
         text
     }
 

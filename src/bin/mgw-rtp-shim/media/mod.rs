@@ -215,7 +215,7 @@ impl Media {
         let mut text = self.gateway.metrics();
         let stats = &self.clock.stats;
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        for (name, kind, help, value) in [
+        let rows = [
             ("legs", "gauge", "Legs now, those that drain included.", self.legs.load(Ordering::Relaxed) as u64),
             ("legs_refused", "counter", "Legs refused for shim.max_legs.", load(&self.refused)),
             ("clock_legs", "gauge", "Legs that the clock thread serves.", load(&stats.legs)),
@@ -224,11 +224,8 @@ impl Media {
             ("clock_panics", "counter", "Legs that ended by a panic.", load(&stats.panics)),
             ("clock_turns_skipped", "counter", "Turns of legs left out after a delay.", load(&stats.skipped)),
             ("strangers", "counter", "Packets from other addresses than a leg's peer.", self.ports.strangers()),
-        ] {
-            text.push_str(&format!(
-                "# HELP mgw_shim_{name} {help}\n# TYPE mgw_shim_{name} {kind}\nmgw_shim_{name} {value}\n"
-            ));
-        }
+        ];
+        crate::metrics::append(&mut text, "mgw_shim_", &rows);
         text
     }
 

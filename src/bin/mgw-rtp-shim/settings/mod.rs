@@ -108,6 +108,15 @@ impl Settings {
         self.extensions.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
+    /// The same for those who ask over the control interface.
+    ///
+    /// # Errors
+    /// There is none of this name; tells which there are.
+    pub fn need_extension(&self, name: &str) -> Result<&Extension, String> {
+        let names = || self.extension_names();
+        self.extension(name).ok_or_else(|| format!("there is no extension \"{name}\"; configured are {}", names()))
+    }
+
     /// The extension that callers name, in `Stasis(mgw,NAME)` or a registration.
     pub fn extension(&self, name: &str) -> Option<&Extension> {
         self.extensions.get(name)
