@@ -178,7 +178,7 @@ pub enum EventKind {
         stage: &'static str,
         /// Provider name.
         provider: String,
-        /// `connecting`, `ready` or `down`.
+        /// `connecting`, `ready`, `waiting` (for a free connection of the account) or `down`.
         state: &'static str,
         /// Vendor's code where it is down.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -131,6 +131,7 @@ impl Gateway {
             started: Instant::now(),
             events,
             metrics: Metrics::default(),
+            meter: Arc::new(net::Meter::new(limits.budget)),
             on_gone: Box::new(on_gone),
             on_trouble: Box::new(|session, text| {
                 if let Some(entry) = sessions().get_mut(&session) {

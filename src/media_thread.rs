@@ -88,6 +88,8 @@ pub struct Shared {
     pub events: EventQueue,
     /// Counters.
     pub metrics: Metrics,
+    /// What is spent at vendors.
+    pub meter: Arc<net::Meter>,
     /// Called when a session is gone for good.
     pub on_gone: Box<dyn Fn(SessionId) + Send + Sync>,
     /// Called with the text of a session's latest trouble.
@@ -122,7 +124,7 @@ impl Handle {
         let (net_tx, net_rx) = bounded(QUEUE);
         let thread = crate::sys::spawn_thread(&format!("mgw-media-{index}"), move || {
             crate::log::adopt();
-            let port = net::Port::new(runtime, net_tx, ca_file);
+            let port = net::Port::new(runtime, net_tx, ca_file, Arc::clone(&shared.meter));
             let mut media = Media {
                 shared,
                 net: port,

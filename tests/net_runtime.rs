@@ -59,7 +59,7 @@ fn nothing_is_left_after_shutdown() {
         let runtime = Runtime::acquire(2).expect("a runtime");
         assert!(Arc::ptr_eq(&runtime, &Runtime::acquire(2).expect("the same runtime")));
         let (sender, receiver) = bounded(CHANNEL_SIZE);
-        let mut port = Port::new(Arc::clone(&runtime), sender, None);
+        let mut port = Port::new(Arc::clone(&runtime), sender, None, Arc::default());
         for id in 0..20 {
             let session = SessionId(id);
             let (rate, room) = (16_000, RoomId(id / 2));

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choices::{DeepgramRegion, DeeplRegion, ElevenlabsRegion};
-use super::endpoint::BaseUrl;
+use super::choices::{MtProvider, SttProvider, TtsProvider};
 use super::error::{ConfigError, ErrorKind, quoted_key, suggestion};
 use super::keys::{Scope, find};
 use super::resolve::Resolver;
-use super::session::{DeepgramConfig, DeeplConfig, ElevenlabsConfig, GatewayConfig, PlayoutConfig, SessionConfig};
-use super::{Config, Layer};
+use super::session::{Budget, GatewayConfig, PlayoutConfig, SessionConfig};
+use super::{Config, Layer, vendors};
 
 impl Config {
     /// The settings of the whole library.
@@ -24,6 +23,7 @@ impl Config {
             net_threads: r.int("net_threads")? as usize,
             events_capacity: r.int("events.capacity")? as usize,
             tls_ca_file: r.text("tls.ca_file")?.map(PathBuf::from),
+            budget: budget(&r, "total_budget")?,
         })
     }
 
@@ -104,6 +104,11 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
         let origin = r.origin("playout.lead_min_ms");
         return Err(ConfigError::new(ErrorKind::BadValue, "playout.lead_min_ms", message).at(&origin));
     }
+    let stt_providers: Vec<SttProvider> = r.choices("stt.provider")?;
+    let mt_providers: Vec<MtProvider> = r.choices("mt.provider")?;
+    let tts_providers: Vec<TtsProvider> = r.choices("tts.provider")?;
+    // Both recognisers are Deepgram's.
+    let listens = !stt_providers.is_empty();
     let config = SessionConfig {
         profile: profile.to_owned(),
         language,
@@ -122,74 +127,32 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
         segment_timeout: r.millis("segment.timeout_ms")?,
         absent_after: r.millis("absent_after_ms")?,
         ledger_policy: r.choice("ledger.policy")?,
-        stt_provider: r.choice("stt.provider")?,
-        mt_provider: r.choice("mt.provider")?,
-        tts_provider: r.choice("tts.provider")?,
+        stt_standby: r.bool("stt.standby")?,
+        mt_timeout: r.millis("mt.timeout_ms")?,
         tts_voice: r.name("tts.voice")?,
         tts_sample_rate: r.name("tts.sample_rate")?.parse().ok().filter(|hz| *hz != 0),
-        deepgram: deepgram(r)?,
-        deepl: deepl(r)?,
-        elevenlabs: elevenlabs(r)?,
+        budget: budget(r, "budget")?,
+        deepgram: vendors::deepgram(r, listens || tts_providers.contains(&TtsProvider::Aura))?,
+        flux: vendors::flux(r)?,
+        aura: vendors::aura(r)?,
+        deepl: vendors::deepl(r, mt_providers.contains(&MtProvider::Deepl))?,
+        openai: vendors::openai(r, mt_providers.contains(&MtProvider::Openai))?,
+        libretranslate: vendors::libretranslate(r)?,
+        elevenlabs: vendors::elevenlabs(r, tts_providers.iter().any(|p| *p != TtsProvider::Aura))?,
+        stt_providers,
+        mt_providers,
+        tts_providers,
     };
     config.check_stages(&r.origin("language"), &r.origin("hears"))?;
     Ok(config)
 }
 
-fn deepgram(r: &Resolver<'_>) -> Result<DeepgramConfig, ConfigError> {
-    let region: DeepgramRegion = r.choice("deepgram.region")?;
-    Ok(DeepgramConfig {
-        api_key: r.secret("deepgram.api_key")?,
-        base_url: base_url(r, "deepgram", region == DeepgramRegion::Default, region.base_url())?,
-        model: r.name("deepgram.model")?,
-        endpointing: r.millis("deepgram.endpointing_ms")?,
-        utterance_end: r.millis("deepgram.utterance_end_ms")?,
-        smart_format: r.bool("deepgram.smart_format")?,
-        no_delay: r.bool("deepgram.no_delay")?,
-        keyterms: r.list("deepgram.keyterm")?,
-        mip_opt_out: r.bool("deepgram.mip_opt_out")?,
-        tag: r.text("deepgram.tag")?,
+/// Limits under `prefix`; 0 is none.
+fn budget(r: &Resolver<'_>, prefix: &str) -> Result<Budget, ConfigError> {
+    let given = |name: &str| Ok(Some(r.int(&format!("{prefix}.{name}"))?).filter(|n| *n != 0).map(u64::from));
+    Ok(Budget {
+        stt: given("stt_s")?.map(Duration::from_secs),
+        mt_chars: given("mt_chars")?,
+        tts_chars: given("tts_chars")?,
     })
-}
-
-fn deepl(r: &Resolver<'_>) -> Result<DeeplConfig, ConfigError> {
-    let region: DeeplRegion = r.choice("deepl.region")?;
-    let api_key = r.secret("deepl.api_key")?;
-    let url = region.base_url(api_key.expose().ends_with(":fx"));
-    Ok(DeeplConfig {
-        base_url: base_url(r, "deepl", region == DeeplRegion::Default, url)?,
-        api_key,
-        formality: r.choice("deepl.formality")?,
-        model_type: r.choice("deepl.model_type")?,
-        glossary_id: r.text("deepl.glossary_id")?,
-        context_segments: r.int("deepl.context_segments")? as usize,
-    })
-}
-
-fn elevenlabs(r: &Resolver<'_>) -> Result<ElevenlabsConfig, ConfigError> {
-    let region: ElevenlabsRegion = r.choice("elevenlabs.region")?;
-    Ok(ElevenlabsConfig {
-        api_key: r.secret("elevenlabs.api_key")?,
-        base_url: base_url(r, "elevenlabs", region == ElevenlabsRegion::Default, region.base_url())?,
-        model: r.name("elevenlabs.model")?,
-        enable_logging: r.bool("elevenlabs.enable_logging")?,
-        stability: r.float("elevenlabs.stability")?,
-        similarity_boost: r.float("elevenlabs.similarity_boost")?,
-        speed: r.float("elevenlabs.speed")?,
-    })
-}
-
-/// The base URL given, or that of the region. Both at once are refused: speech must not leave a
-/// region that was asked for because of a URL set elsewhere.
-fn base_url(r: &Resolver<'_>, vendor: &str, no_region: bool, of_region: &str) -> Result<BaseUrl, ConfigError> {
-    let key = format!("{vendor}.base_url");
-    match r.url(&key)? {
-        Some(_) if !no_region => {
-            let message = format!("{key} and {vendor}.region are both given; only one can count");
-            Err(ConfigError::new(ErrorKind::BadValue, &key, message).at(&r.origin(&key)))
-        }
-        Some(url) => Ok(url),
-        None => {
-            BaseUrl::parse(of_region).map_err(|why| ConfigError::new(ErrorKind::BadValue, &key, format!("{key} {why}")))
-        }
-    }
 }

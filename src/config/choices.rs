@@ -21,6 +21,10 @@ macro_rules! choice {
             fn from_word(word: &str) -> Option<Self> {
                 match word { $($text => Some(Self::$variant),)+ _ => None }
             }
+
+            fn word(self) -> &'static str {
+                self.as_str()
+            }
         }
     };
 }
@@ -29,6 +33,8 @@ macro_rules! choice {
 pub(crate) trait Choice: Sized {
     /// The value for an exact word of `NAMES`.
     fn from_word(word: &str) -> Option<Self>;
+    /// The word for a value.
+    fn word(self) -> &'static str;
 }
 
 choice! {
@@ -52,8 +58,10 @@ choice! {
 choice! {
     /// Who recognises speech.
     SttProvider {
-        /// Deepgram, streaming.
+        /// Deepgram `/v1/listen`.
         Deepgram = "deepgram",
+        /// Deepgram Flux, `/v2/listen`.
+        Flux = "flux",
     }
 }
 choice! {
@@ -61,13 +69,21 @@ choice! {
     MtProvider {
         /// DeepL.
         Deepl = "deepl",
+        /// A chat completion of OpenAI, or of any server that speaks its protocol.
+        Openai = "openai",
+        /// LibreTranslate.
+        Libretranslate = "libretranslate",
     }
 }
 choice! {
     /// Who synthesises speech.
     TtsProvider {
-        /// ElevenLabs.
+        /// ElevenLabs over its websocket.
         Elevenlabs = "elevenlabs",
+        /// ElevenLabs over HTTP, a request for each text.
+        ElevenlabsHttp = "elevenlabs_http",
+        /// Deepgram Aura over HTTP.
+        Aura = "aura",
     }
 }
 choice! {

@@ -168,11 +168,14 @@ pub fn sample() -> String {
                 name => format!("{name} = {}", toml_default(key)),
             };
             let unit = match key.unit {
-                "" | "events" | "segments" => String::new(),
+                "" | "events" | "segments" | "characters" | "connections" | "requests" | "tokens" => String::new(),
                 unit => format!(" In {unit}."),
             };
             let _ = write!(out, "\n# {}{unit}\n", key.doc);
-            if matches!(key.kind, Kind::Choice([_, _, ..]) | Kind::Rate | Kind::Int { .. } | Kind::Float { .. }) {
+            if matches!(
+                key.kind,
+                Kind::Choice([_, _, ..]) | Kind::Choices(_) | Kind::Rate | Kind::Int { .. } | Kind::Float { .. }
+            ) {
                 let takes = key.kind.wanted();
                 let _ = writeln!(out, "# Takes {takes}.");
             }

@@ -49,6 +49,11 @@ impl BaseUrl {
         matches!(self.0.scheme(), "https" | "wss")
     }
 
+    /// Whether it is on this host itself.
+    pub fn is_loopback(&self) -> bool {
+        loopback(&self.0) == Some(true)
+    }
+
     /// The host, as TLS and the `Host` header want it (IPv6 in brackets).
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

@@ -79,6 +79,31 @@ impl Language {
         given(self.0.elevenlabs)
     }
 
+    /// Flux's `language_hint`, if it recognises the language (`flux-general-multi`).
+    pub fn flux(self) -> Option<&'static str> {
+        let known = ["de", "en", "es", "fr", "hi", "it", "ja", "nl", "pt", "ru"];
+        known.into_iter().find(|code| *code == self.primary())
+    }
+
+    /// A voice of Aura that speaks the language. For others than these the name of one must be given.
+    pub fn aura_voice(self) -> Option<&'static str> {
+        match self.primary() {
+            "en" => Some("aura-2-thalia-en"),
+            "es" => Some("aura-2-celeste-es"),
+            _ => None,
+        }
+    }
+
+    /// LibreTranslate's code: the primary subtag, with a script or region where it has one (server 1.9).
+    pub fn libretranslate(self) -> &'static str {
+        match (self.primary(), self.0.code) {
+            ("zh", "zh-Hant" | "zh-TW") => "zh-Hant",
+            ("zh", _) => "zh-Hans",
+            ("pt", "pt-BR") => "pt-BR",
+            (primary, _) => primary,
+        }
+    }
+
     /// Whether speakers of the two understand each other without translation: same primary subtag
     /// (`en-US` and `en-GB`), with `no` and `nb` taken for one.
     pub fn same_language(self, other: &Self) -> bool {

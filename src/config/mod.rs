@@ -18,6 +18,7 @@ mod load;
 mod resolve;
 mod session;
 mod value;
+mod vendors;
 
 #[cfg(test)]
 mod tests;
@@ -34,8 +35,11 @@ pub use endpoint::BaseUrl;
 pub use error::{ConfigError, ErrorKind};
 pub use keys::{DEFAULT_VOICE, KEYS, Key, Kind, RATES, Scope, find};
 pub use languages::Language;
-pub use session::{DeepgramConfig, DeeplConfig, ElevenlabsConfig, GatewayConfig, PlayoutConfig, SessionConfig};
+pub use session::{Budget, GatewayConfig, PlayoutConfig, SessionConfig};
 pub use value::Secret;
+pub use vendors::{
+    AuraConfig, DeepgramConfig, DeeplConfig, ElevenlabsConfig, FluxConfig, LibretranslateConfig, OpenaiConfig,
+};
 
 use error::{Origin, quoted_key, suggestion};
 use load::Found;

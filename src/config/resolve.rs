@@ -121,6 +121,20 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The words of a [`Kind::Choices`](super::keys::Kind::Choices), at least one, in the order given.
+    pub(crate) fn choices<C: Choice>(&self, name: &str) -> Result<Vec<C>, ConfigError> {
+        self.list(name)?.iter().map(|word| C::from_word(word).ok_or_else(|| mistyped(name))).collect()
+    }
+
+    /// A vendor's key that may be missing.
+    pub(crate) fn secret_if_any(&self, name: &str) -> Result<Option<Secret>, ConfigError> {
+        match self.secret(name) {
+            Ok(secret) => Ok(Some(secret)),
+            Err(error) if error.kind == ErrorKind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A vendor's key: option, profile, `NAME_PROFILE`, settings for all, `NAME`; `""` is as if not given.
     pub(crate) fn secret(&self, name: &str) -> Result<Secret, ConfigError> {
         let general = env_name(name);

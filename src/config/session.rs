@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choices::{
-    AloneCue, Choice, DeeplFormality, DeeplModelType, LedgerPolicy, MtProvider, Original, SttProvider, TtsProvider,
-};
-use super::endpoint::BaseUrl;
+use super::choices::{AloneCue, Choice, LedgerPolicy, MtProvider, Original, SttProvider, TtsProvider};
 use super::error::{ConfigError, ErrorKind, Origin, quoted_key, suggestion};
 use super::keys::{KEYS, Scope, find};
 use super::languages::Language;
-use super::value::{Raw, Secret, Value};
+use super::value::{Raw, Value};
+use super::vendors::{
+    AuraConfig, DeepgramConfig, DeeplConfig, ElevenlabsConfig, FluxConfig, LibretranslateConfig, OpenaiConfig,
+};
 
 /// Settings of the whole library.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,19 @@ pub struct GatewayConfig {
     pub events_capacity: usize,
     /// PEM file of authorities trusted besides the system's.
     pub tls_ca_file: Option<PathBuf>,
+    /// What may be spent by all sessions together.
+    pub budget: Budget,
+}
+
+/// What may be sent to vendors; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Audio to recognisers.
+    pub stt: Option<Duration>,
+    /// Characters (Unicode code points) to translators.
+    pub mt_chars: Option<u64>,
+    /// Characters (Unicode code points) to synthesisers.
+    pub tts_chars: Option<u64>,
 }
 
 /// Everything one session is set to.
@@ -65,20 +78,34 @@ pub struct SessionConfig {
     pub absent_after: Duration,
     /// Which recognised words may be spoken.
     pub ledger_policy: LedgerPolicy,
-    /// Who recognises its speech.
-    pub stt_provider: SttProvider,
-    /// Who translates its speech.
-    pub mt_provider: MtProvider,
-    /// Who speaks its words to the others.
-    pub tts_provider: TtsProvider,
+    /// Who recognises its speech: at least one, the preferred one first.
+    pub stt_providers: Vec<SttProvider>,
+    /// Keep a second recogniser connection open.
+    pub stt_standby: bool,
+    /// Who translates its speech: at least one, the preferred one first.
+    pub mt_providers: Vec<MtProvider>,
+    /// A translator that has not answered by then is not waited for any longer.
+    pub mt_timeout: Duration,
+    /// Who speaks its words to the others: at least one, the preferred one first.
+    pub tts_providers: Vec<TtsProvider>,
     /// The provider's id of the voice that speaks its words to the others.
     pub tts_voice: String,
     /// Sample rate asked of the tts provider, in Hz; `None` for what fits the listener.
     pub tts_sample_rate: Option<u32>,
-    /// Settings of Deepgram.
+    /// What may be spent for it.
+    pub budget: Budget,
+    /// Settings of Deepgram; its account and address are those of Flux and Aura too.
     pub deepgram: DeepgramConfig,
+    /// Settings of Flux.
+    pub flux: FluxConfig,
+    /// Settings of Aura.
+    pub aura: AuraConfig,
     /// Settings of DeepL.
     pub deepl: DeeplConfig,
+    /// Settings of OpenAI-compatible servers.
+    pub openai: OpenaiConfig,
+    /// Settings of LibreTranslate.
+    pub libretranslate: LibretranslateConfig,
     /// Settings of ElevenLabs.
     pub elevenlabs: ElevenlabsConfig,
 }
@@ -92,67 +119,6 @@ pub struct PlayoutConfig {
     pub lead_min: Duration,
     /// Most audio ahead of the puller; not less than `lead_min`.
     pub lead_max: Duration,
-}
-
-/// Settings of Deepgram.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeepgramConfig {
-    /// Key of the account.
-    pub api_key: Secret,
-    /// Where it is reached: as given, or by region.
-    pub base_url: BaseUrl,
-    /// `model` of `/v1/listen`.
-    pub model: String,
-    /// Silence that ends an utterance.
-    pub endpointing: Duration,
-    /// Gap between words that ends an utterance.
-    pub utterance_end: Duration,
-    /// `smart_format`.
-    pub smart_format: bool,
-    /// `no_delay`.
-    pub no_delay: bool,
-    /// `keyterm`, once for each.
-    pub keyterms: Vec<String>,
-    /// `mip_opt_out`.
-    pub mip_opt_out: bool,
-    /// `tag`.
-    pub tag: Option<String>,
-}
-
-/// Settings of DeepL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeeplConfig {
-    /// Key of the account.
-    pub api_key: Secret,
-    /// Where it is reached: as given, or by region and kind of key.
-    pub base_url: BaseUrl,
-    /// `formality`.
-    pub formality: DeeplFormality,
-    /// `model_type`.
-    pub model_type: DeeplModelType,
-    /// `glossary_id`.
-    pub glossary_id: Option<String>,
-    /// Preceding segments sent as `context`.
-    pub context_segments: usize,
-}
-
-/// Settings of ElevenLabs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ElevenlabsConfig {
-    /// Key of the account.
-    pub api_key: Secret,
-    /// Where it is reached: as given, or by region.
-    pub base_url: BaseUrl,
-    /// `model_id`.
-    pub model: String,
-    /// `enable_logging`.
-    pub enable_logging: bool,
-    /// `stability`, 0 to 1; `None` for the voice's own.
-    pub stability: Option<f32>,
-    /// `similarity_boost`, 0 to 1; `None` for the voice's own.
-    pub similarity_boost: Option<f32>,
-    /// `speed`, 0.7 to 1.2; `None` for the voice's own.
-    pub speed: Option<f32>,
 }
 
 impl SessionConfig {
@@ -191,18 +157,26 @@ impl SessionConfig {
         Ok(())
     }
 
-    /// Refuses a language that one of the chosen providers does not know.
+    /// Refuses a language that none of a stage's chosen providers knows.
     pub(crate) fn check_stages(&self, language_at: &Origin, hears_at: &Origin) -> Result<(), ConfigError> {
-        let (SttProvider::Deepgram, MtProvider::Deepl, TtsProvider::Elevenlabs) =
-            (self.stt_provider, self.mt_provider, self.tts_provider);
         let (spoken, heard) = (self.language, self.hears);
+        let stt = self.stt_providers.iter().any(|p| p.recognises(spoken));
+        let from = self.mt_providers.iter().any(|p| p.translates_from(spoken));
+        let into = self.mt_providers.iter().any(|p| p.translates_into(heard));
+        let tts = self.tts_providers.iter().any(|p| p.speaks(heard, &self.aura));
         for (key, language, at, can, stage) in [
-            ("language", spoken, language_at, spoken.deepgram(), "stt provider deepgram cannot recognise"),
-            ("language", spoken, language_at, spoken.deepl_source(), "mt provider deepl cannot translate from"),
-            ("hears", heard, hears_at, heard.deepl_target(), "mt provider deepl cannot translate into"),
-            ("hears", heard, hears_at, heard.elevenlabs(), "tts provider elevenlabs cannot speak"),
+            ("language", spoken, language_at, stt, format!("{} cannot recognise", names("stt", &self.stt_providers))),
+            (
+                "language",
+                spoken,
+                language_at,
+                from,
+                format!("{} cannot translate from", names("mt", &self.mt_providers)),
+            ),
+            ("hears", heard, hears_at, into, format!("{} cannot translate into", names("mt", &self.mt_providers))),
+            ("hears", heard, hears_at, tts, format!("{} cannot speak", names("tts", &self.tts_providers))),
         ] {
-            if can.is_none() {
+            if !can {
                 let advice = if key == "hears" { "; set \"hears\" to a language it can" } else { "" };
                 let message = format!("{key} = \"{language}\": {stage} {}{advice}", language.name());
                 return Err(ConfigError::new(ErrorKind::Unsupported, key, message).at(at));
@@ -210,4 +184,9 @@ impl SessionConfig {
         }
         Ok(())
     }
+}
+
+fn names<C: Choice + Copy>(stage: &str, providers: &[C]) -> String {
+    let names: Vec<&str> = providers.iter().map(|p| p.word()).collect();
+    format!("{stage} provider {}", names.join(" or "))
 }

@@ -33,6 +33,11 @@ impl Secret {
         }
     }
 
+    /// Of a vendor that is not asked: empty, and refused by every vendor.
+    pub(crate) fn absent() -> Self {
+        Self(String::new())
+    }
+
     /// The secret itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
         &self.0
@@ -97,6 +102,7 @@ impl Kind {
         match (self, raw) {
             (_, Raw::Other(what)) => Err(format!(" cannot be {what}")),
             (Kind::List { .. }, Raw::List(items)) => self.list(items.iter().map(String::as_str)),
+            (Kind::Choices(words), Raw::List(items)) => self.choices(words, items.iter().map(String::as_str)),
             (_, Raw::List(_)) => Err(" cannot be a list".to_owned()),
             (_, Raw::Text(text)) => self.check_text(text),
             (Kind::Bool, Raw::Bool(on)) => Ok(Value::Bool(*on)),
@@ -150,6 +156,7 @@ impl Kind {
             Kind::Name { max } if fits(text, *max) && text.bytes().all(name_byte) => Ok(Value::Text(text.to_owned())),
             Kind::Text { .. } | Kind::Name { .. } => wrong(),
             Kind::List { .. } => self.list(text.split(',')),
+            Kind::Choices(words) => self.choices(words, text.split(',')),
             Kind::Secret => Err(" must be text in quotes".to_owned()),
         }
     }
@@ -175,6 +182,22 @@ impl Kind {
         }
     }
 
+    fn choices<'a>(&self, words: &[&'static str], items: impl Iterator<Item = &'a str>) -> Result<Value, String> {
+        let mut chosen: Vec<String> = Vec::new();
+        for item in items.map(str::trim).filter(|item| !item.is_empty()) {
+            if !words.contains(&item) {
+                let near = suggestion(item, words.iter().copied());
+                let near = if near.contains("did you mean") { near } else { String::new() };
+                return Err(format!(" = {} is not {}{near}", shown_value(item), self.wanted()));
+            }
+            if chosen.iter().any(|known| known == item) {
+                return Err(format!(" has {item} twice"));
+            }
+            chosen.push(item.to_owned());
+        }
+        if chosen.is_empty() { Err(format!(" is empty, not {}", self.wanted())) } else { Ok(Value::List(chosen)) }
+    }
+
     /// What the kind takes, as the end of "is not …" and as the documentation's column.
     pub(crate) fn wanted(&self) -> String {
         match self {
@@ -184,6 +207,7 @@ impl Kind {
             Kind::Rate => format!("one of {}", RATES.map(|hz| hz.to_string()).join(", ")),
             Kind::Choice([only]) => format!("\"{only}\", the only choice"),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
+            Kind::Choices(words) => format!("one or more of {}, the preferred one first", words.join(", ")),
             Kind::Text { max } => {
                 format!("text of at most {max} characters, without control characters")
             }
@@ -263,6 +287,14 @@ mod tests {
                 Ok(Value::List(vec!["a".to_owned(), "b".to_owned()])),
             ),
             (&Kind::List { max_items: 1, max_chars: 3 }, text("a,b"), Err(" has 2 items, more than 1")),
+            (&Kind::Choices(&["a", "b"]), text("b, a"), Ok(Value::List(vec!["b".to_owned(), "a".to_owned()]))),
+            (&Kind::Choices(&["a", "b"]), text("a,a"), Err(" has a twice")),
+            (
+                &Kind::Choices(&["a", "b"]),
+                text(" ,"),
+                Err(" is empty, not one or more of a, b, the preferred one first"),
+            ),
+            (&Kind::Choices(&["a"]), text("xyz"), Err(" = \"xyz\" is not one or more of a, the preferred one first")),
             (&Kind::Secret, Raw::Int(424_242), Err(" must be text in quotes")),
         ] {
             assert_eq!(kind.check(&raw), wanted.map_err(str::to_owned));

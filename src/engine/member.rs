@@ -37,13 +37,15 @@ impl Link {
     /// Takes note of a new state.
     pub fn update(&mut self, now: Duration, state: &LinkState) {
         match state {
-            LinkState::Connecting => {}
+            LinkState::Connecting | LinkState::Waiting => {}
             LinkState::Ready => *self = Link { ready: true, ..Link::default() },
-            LinkState::Down { error, .. } => {
+            LinkState::Down { error, retry_in } => {
                 self.ready = false;
                 self.down_since.get_or_insert(now);
-                // What lasts goes on lasting: a failed attempt to connect is no sign that it is over.
-                self.lasting |= matches!(error.class, ErrorClass::Configuration | ErrorClass::ProviderOut);
+                let hopeless = matches!(error.class, ErrorClass::Configuration | ErrorClass::ProviderOut);
+                // What lasts goes on lasting: a failed attempt to connect is no sign that it is over. Where the next
+                // provider is asked at once, the stage is not out yet.
+                self.lasting |= hopeless && *retry_in != Some(Duration::ZERO);
                 self.why.clone_from(&error.message);
             }
         }

@@ -140,6 +140,8 @@ pub enum Input<'a> {
         session: SessionId,
         /// Which stage.
         stage: Stage,
+        /// Whose, as `stt.provider` and its like name it.
+        provider: &'static str,
         /// The new state.
         state: LinkState,
     },

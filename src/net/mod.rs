@@ -8,8 +8,10 @@
 //! session; [`Port::close_session`] and dropping the port leave nothing behind. What cannot be
 //! delivered to a vendor is reported as lost, never dropped silently.
 
+mod accounts;
 mod counters;
 mod dialer;
+mod meter;
 mod mt;
 mod port;
 mod runtime;
@@ -32,12 +34,14 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError};
 
 pub use counters::Counters;
+pub use meter::{Meter, Spent};
 pub use port::Port;
 pub use runtime::Runtime;
 
 use crate::config::Language;
 use crate::engine::{Input, RoomId, SegmentId, SessionId};
 use crate::provider::{ErrorClass, LinkState, SpeechChunk, Stage, StageError, SttEvent};
+use accounts::Accounts;
 use dialer::{Dialer, DialerStore};
 
 /// Size that the channel to a media thread should have (`crossbeam_channel::bounded`).
@@ -79,6 +83,8 @@ pub enum FromNet {
         session: SessionId,
         /// Which stage.
         stage: Stage,
+        /// Whose, as `stt.provider` and its like name it.
+        provider: &'static str,
         /// The new state.
         state: LinkState,
     },
@@ -90,7 +96,7 @@ impl From<FromNet> for Input<'static> {
             FromNet::Stt { session, event } => Input::Stt { session, event },
             FromNet::Translated { segment, target, result } => Input::Translated { segment, target, result },
             FromNet::Speech { segment, target, chunk } => Input::Speech { segment, target, chunk },
-            FromNet::Link { session, stage, state } => Input::Link { session, stage, state },
+            FromNet::Link { session, stage, provider, state } => Input::Link { session, stage, provider, state },
         }
     }
 }
@@ -122,6 +128,8 @@ struct Driver {
     session: SessionId,
     outbox: Outbox,
     dialers: Arc<DialerStore>,
+    accounts: Arc<Accounts>,
+    meter: Arc<Meter>,
     ca_file: Option<PathBuf>,
     counters: Arc<Counters>,
 }
@@ -131,15 +139,15 @@ impl Driver {
         self.dialers.get(self.ca_file.as_deref()).await
     }
 
-    async fn link(&self, stage: Stage, state: LinkState) {
+    async fn link(&self, stage: Stage, provider: &'static str, state: LinkState) {
         if let LinkState::Down { error, retry_in } = &state {
             tracing::debug!(
-                session = self.session.0, stage = stage.name(), code = %error.code, class = error.class.name(),
+                session = self.session.0, stage = stage.name(), provider, code = %error.code, class = error.class.name(),
                 request_id = error.request_id.as_deref().unwrap_or(""), retry_in_ms = retry_in.map(|p| p.as_millis() as u64),
                 "{}", error.message
             );
         }
-        self.outbox.send(FromNet::Link { session: self.session, stage, state }).await;
+        self.outbox.send(FromNet::Link { session: self.session, stage, provider, state }).await;
     }
 }
 

@@ -138,7 +138,7 @@ impl Mt {
                 LinkState::Down { error, retry_in: Some(pause) }
             }
         };
-        self.driver.link(Stage::Mt, state).await;
+        self.driver.link(Stage::Mt, "deepl", state).await;
     }
 }
 

@@ -15,7 +15,7 @@ use super::stt::Stt;
 use super::stt_queue::SttQueue;
 use super::tts::Tts;
 use super::tts_queue::{Closing, TtsQueue};
-use super::{Counters, Driver, FromNet, Outbox};
+use super::{Counters, Driver, FromNet, Meter, Outbox};
 use crate::config::{Language, SessionConfig};
 use crate::engine::{NetCommand, RoomId, SegmentId, SessionId, SpeakJob, TranslateJob};
 use crate::provider::stream_clock::samples_to_time;
@@ -37,6 +37,7 @@ pub struct Port {
     sessions: HashMap<SessionId, Session>,
     warmed: Warmed,
     ca_file: Option<PathBuf>,
+    meter: Arc<Meter>,
     // Last, so that it is dropped when nothing of the port's is left.
     runtime: Arc<Runtime>,
 }
@@ -58,11 +59,16 @@ impl Port {
     /// A port that sends what comes back to `sender`; `ca_file` names authorities trusted besides the
     /// system's (`tls.ca_file`).
     ///
-    /// The channel must be bounded ([`CHANNEL_SIZE`](super::CHANNEL_SIZE)); while it is full, tasks wait.
-    pub fn new(runtime: Arc<Runtime>, sender: Sender<(RoomId, FromNet)>, ca_file: Option<PathBuf>) -> Self {
+    /// `meter` counts what is spent for all sessions. The channel must be bounded ([`CHANNEL_SIZE`](super::CHANNEL_SIZE)); while it is full, tasks wait.
+    pub fn new(
+        runtime: Arc<Runtime>,
+        sender: Sender<(RoomId, FromNet)>,
+        ca_file: Option<PathBuf>,
+        meter: Arc<Meter>,
+    ) -> Self {
         let tasks = TaskBox(runtime.task_starter());
         let token = tasks.0.token();
-        Self { tasks, sender, token, sessions: HashMap::new(), warmed: Warmed::default(), ca_file, runtime }
+        Self { tasks, sender, token, sessions: HashMap::new(), warmed: Warmed::default(), ca_file, meter, runtime }
     }
 
     /// Carries out a command of `room`'s engine.
@@ -135,12 +141,15 @@ impl Port {
         self.runtime.counters()
     }
 
-    fn session(&mut self, room: RoomId, id: SessionId) -> &mut Session {
+    fn session(&mut self, room: RoomId, id: SessionId, config: &SessionConfig) -> &mut Session {
+        let budget = config.budget;
         self.sessions.entry(id).or_insert_with(|| {
             let driver = Driver {
                 session: id,
                 outbox: Outbox { sender: self.sender.clone(), room },
                 dialers: self.runtime.dialers(),
+                accounts: self.runtime.accounts(),
+                meter: Arc::new(Meter::within(budget, Arc::clone(&self.meter))),
                 ca_file: self.ca_file.clone(),
                 counters: self.runtime.counters(),
             };
@@ -159,7 +168,7 @@ impl Port {
 
     fn open_stt(&mut self, room: RoomId, id: SessionId, config: Arc<SessionConfig>, rate: u32) {
         let tasks = self.tasks.0.clone();
-        let session = self.session(room, id);
+        let session = self.session(room, id, &config);
         // A stream that is replaced still gives its last results.
         if let Some((_, old)) = session.stt.take() {
             old.replace();
@@ -206,7 +215,7 @@ impl Port {
 
     fn open_tts(&mut self, room: RoomId, id: SessionId, target: Language, config: Arc<SessionConfig>, rate: u32) {
         let tasks = self.tasks.0.clone();
-        let session = self.session(room, id);
+        let session = self.session(room, id, &config);
         let queue = Arc::new(TtsQueue::default());
         // A connection that is replaced still speaks what it has taken in.
         if let Some(old) = session.tts.insert(target, Arc::clone(&queue)) {
@@ -232,7 +241,7 @@ impl Port {
             return;
         }
         let tasks = self.tasks.0.clone();
-        let session = self.session(room, id);
+        let session = self.session(room, id, config);
         let (mt, config) = (Arc::clone(&session.mt), Arc::clone(config));
         tasks.spawn(
             session.token.child_token(),
@@ -243,7 +252,7 @@ impl Port {
 
     fn translate(&mut self, room: RoomId, job: TranslateJob) {
         let tasks = self.tasks.0.clone();
-        let session = self.session(room, job.session);
+        let session = self.session(room, job.session, &job.config);
         if session.translations.len() >= MOST_TRANSLATIONS {
             session.translations.retain(|_, translation| !translation.is_finished());
         }

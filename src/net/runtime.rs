@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accounts::Accounts;
 use super::counters::{Counters, count};
 use super::dialer::DialerStore;
 
@@ -36,6 +37,7 @@ pub struct Runtime {
     tasks: Tasks,
     closed: AtomicBool,
     dialers: Arc<DialerStore>,
+    accounts: Arc<Accounts>,
 }
 
 impl Runtime {
@@ -71,7 +73,13 @@ impl Runtime {
             root: CancellationToken::new(),
             counters: Arc::default(),
         };
-        Ok(Self { runtime: Mutex::new(Some(runtime)), tasks, closed: AtomicBool::new(false), dialers: Arc::default() })
+        Ok(Self {
+            runtime: Mutex::new(Some(runtime)),
+            tasks,
+            closed: AtomicBool::new(false),
+            dialers: Arc::default(),
+            accounts: Arc::default(),
+        })
     }
 
     /// Tasks that have not ended yet; for leak tests and metrics.
@@ -123,6 +131,10 @@ impl Runtime {
 
     pub(super) fn task_starter(&self) -> Tasks {
         self.tasks.clone()
+    }
+
+    pub(super) fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.accounts)
     }
 
     pub(super) fn dialers(&self) -> Arc<DialerStore> {

@@ -297,7 +297,7 @@ impl Stt {
     }
 
     async fn link(&self, state: LinkState) {
-        self.driver.link(Stage::Stt, state).await;
+        self.driver.link(Stage::Stt, "deepgram", state).await;
     }
 }
 

@@ -35,7 +35,7 @@ impl Media {
     fn new() -> Self {
         let (sender, receiver) = bounded(CHANNEL_SIZE);
         let runtime = Runtime::acquire(2).expect("a runtime");
-        Self { port: Port::new(runtime, sender, None), receiver, seen: Vec::new() }
+        Self { port: Port::new(runtime, sender, None, Arc::default()), receiver, seen: Vec::new() }
     }
 
     fn apply(&mut self, command: NetCommand) {

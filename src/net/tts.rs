@@ -340,7 +340,7 @@ impl Tts {
     }
 
     async fn link(&self, state: LinkState) {
-        self.driver.link(Stage::Tts, state).await;
+        self.driver.link(Stage::Tts, "elevenlabs", state).await;
     }
 
     /// An error without the key and without what is being said.

@@ -3,6 +3,7 @@
 //! Each vendor's messages are pure functions in a file of its own; `net/` carries the bytes.
 //! All times here are on the session's own clock (see [`stream_clock`]), never the vendor's.
 
+pub mod circuit;
 pub mod deepgram;
 pub mod deepl;
 pub mod elevenlabs;
@@ -85,6 +86,21 @@ pub enum SttEvent {
         /// Session time at which the last word ended.
         last_word_end: Duration,
     },
+    /// What was said in this span is being recognised again, because a connection was lost: its words come
+    /// late, perhaps after words that were said behind them. Ends with `Replayed` for the same span.
+    Replaying {
+        /// Session time at which the span begins.
+        start: Duration,
+        /// Session time at which the span ends.
+        end: Duration,
+    },
+    /// Nothing more comes for this span; what of it stays unknown was reported as `Lost` before.
+    Replayed {
+        /// Session time at which the span begins.
+        start: Duration,
+        /// Session time at which the span ends.
+        end: Duration,
+    },
     /// The stream was closed as asked and nothing more will come.
     Closed,
     /// Audio of this span never reached the recogniser; its words are lost.
@@ -148,9 +164,12 @@ pub enum LinkState {
     Down {
         /// Why.
         error: StageError,
-        /// When the next attempt follows, if one does.
+        /// When the next attempt follows, if one does; zero: another try (perhaps with the next provider) follows
+        /// at once, so the stage is not out yet.
         retry_in: Option<Duration>,
     },
+    /// Waits for its turn: the account's connections are all in use.
+    Waiting,
 }
 
 /// A piece of synthesised speech for one segment.
@@ -158,6 +177,9 @@ pub enum LinkState {
 pub enum SpeechChunk {
     /// Mono 16-bit PCM at the rate the connection was opened with.
     Audio(Vec<i16>),
+    /// The audio given so far ends with a whole word (or clause): it speaks the text of the job up to this
+    /// byte, which lies on a character's border. Without any such mark the text is spoken whole or not at all.
+    Reached(usize),
     /// All audio of the segment has been given.
     End,
     /// The segment cannot be (completely) spoken.

@@ -197,6 +197,7 @@ fn defaults_are_those_of_the_table_and_each_key_is_read() {
             Kind::Choice(words) => words[words.len() - 1].to_owned(),
             Kind::Language => "de".to_owned(),
             Kind::Url => "https://other.example".to_owned(),
+            Kind::Choices(words) => words.last().copied().unwrap_or_default().to_owned(),
             Kind::Text { .. } | Kind::Name { .. } | Kind::List { .. } | Kind::Secret => "other".to_owned(),
         };
         let name = key.name.replace('*', "x");

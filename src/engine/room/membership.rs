@@ -224,7 +224,7 @@ impl Room {
         }
     }
 
-    pub(super) fn link(&mut self, session: SessionId, stage: Stage, state: LinkState) {
+    pub(super) fn link(&mut self, session: SessionId, stage: Stage, provider: &'static str, state: LinkState) {
         let now = self.now;
         let Some(member) = self.members.get_mut(&session) else { return };
         match stage {
@@ -237,23 +237,16 @@ impl Room {
             Stage::Tts => member.tts.update(now, &state),
         }
         // A provider that stays away is told of once, not at every attempt.
-        let told = (
-            stage,
-            match &state {
-                LinkState::Connecting => String::new(),
-                LinkState::Ready => "ready".to_owned(),
-                LinkState::Down { error, .. } => format!("down {}", error.code),
-            },
-        );
-        if told.1.is_empty() || member.told.insert(told.0, told.1.clone()) == Some(told.1) {
+        let news = match &state {
+            LinkState::Connecting => None,
+            LinkState::Ready => Some(format!("{provider} ready")),
+            LinkState::Waiting => Some(format!("{provider} waiting")),
+            LinkState::Down { error, .. } => Some(format!("{provider} down {}", error.code)),
+        };
+        if !news.is_some_and(|news| member.told.insert(stage, news.clone()) != Some(news)) {
             self.refresh_originals();
             return;
         }
-        let provider = match stage {
-            Stage::Stt => member.config.stt_provider.as_str(),
-            Stage::Mt => member.config.mt_provider.as_str(),
-            Stage::Tts => member.config.tts_provider.as_str(),
-        };
         self.event(session, provider_event(stage, provider, state));
         self.refresh_originals();
     }
@@ -282,6 +275,7 @@ fn provider_event(stage: Stage, provider: &str, state: LinkState) -> EventKind {
     let (name, error, retry_in) = match state {
         LinkState::Connecting => ("connecting", blank, None),
         LinkState::Ready => ("ready", blank, None),
+        LinkState::Waiting => ("waiting", blank, None),
         LinkState::Down { error, retry_in } => ("down", error, retry_in),
     };
     let some = |text: String| (!text.is_empty()).then_some(text);

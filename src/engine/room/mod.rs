@@ -59,7 +59,7 @@ impl Room {
             Input::Translated { segment, target, result } => self.translated(segment, target, result),
             Input::Speech { segment, target, chunk } => self.speech(segment, target, chunk),
             Input::Direct { session, target, event } => self.direct(session, target, event),
-            Input::Link { session, stage, state } => self.link(session, stage, state),
+            Input::Link { session, stage, provider, state } => self.link(session, stage, provider, state),
             Input::Set { session, config } => self.set(session, config),
             Input::Say { session, text, language } => self.say(session, text, language),
             Input::Command { session, verb } => self.command(session, verb),

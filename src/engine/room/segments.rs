@@ -211,6 +211,7 @@ impl Room {
                 self.bound_backlogs(id, target);
                 self.top_up_hearing(target);
             }
+            SpeechChunk::Reached(_) => {}
             SpeechChunk::End if t.audio.is_empty() => self.fail(id, target, "tts", "the synthesiser gave no sound"),
             SpeechChunk::End => t.progress = Progress::Spoken,
             SpeechChunk::Failed(error) => {

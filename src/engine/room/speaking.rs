@@ -131,7 +131,7 @@ impl Room {
             SttEvent::Interim(t) | SttEvent::Final { transcript: t, .. } if t.text.trim().is_empty() => {}
             SttEvent::Interim(t) => self.event(session, transcript(t, false)),
             SttEvent::Final { transcript: t, .. } => self.event(session, transcript(t, true)),
-            SttEvent::UtteranceEnd { .. } => {}
+            SttEvent::UtteranceEnd { .. } | SttEvent::Replaying { .. } | SttEvent::Replayed { .. } => {}
             SttEvent::Closed => {
                 if let Some(leaving) = &mut member.leaving {
                     leaving.recognised = true;

@@ -57,7 +57,7 @@ fn only_certificates_that_fit_are_taken() {
         if vouched {
             let (sender, receiver) = crossbeam_channel::bounded(64);
             let runtime = Runtime::acquire(2).expect("a runtime");
-            media.port = crate::net::Port::new(runtime, sender, Some(file.path().to_owned()));
+            media.port = crate::net::Port::new(runtime, sender, Some(file.path().to_owned()), Arc::default());
             media.receiver = receiver;
         }
         let url = format!("https://localhost:{}", server.address.port());
@@ -78,7 +78,12 @@ fn a_file_without_authorities_is_told() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let mut media = Media::new();
     let (sender, receiver) = crossbeam_channel::bounded(64);
-    media.port = crate::net::Port::new(Runtime::acquire(2).expect("a runtime"), sender, Some(file.path().to_owned()));
+    media.port = crate::net::Port::new(
+        Runtime::acquire(2).expect("a runtime"),
+        sender,
+        Some(file.path().to_owned()),
+        Arc::default(),
+    );
     media.receiver = receiver;
     media.apply(NetCommand::OpenStt { session: SESSION, config: reach(NOWHERE, NOWHERE, NOWHERE), rate: 16_000 });
     let (error, _) = media.down(Stage::Stt);

@@ -85,11 +85,11 @@ fn while_a_provider_is_down_the_original_voice_passes_and_translation_returns() 
     let down = LinkState::Down { error: out_of_service(), retry_in: None };
     call.run(ms(200));
     assert!(call.ears[&B].original.iter().all(|s| *s == 0), "translated: no original by default");
-    call.input(Input::Link { session: A, stage: Stage::Stt, state: down });
+    call.input(Input::Link { session: A, stage: Stage::Stt, provider: "deepgram", state: down });
     call.run(ms(400));
     assert_eq!(*call.ears[&B].original.last().unwrap(), 6000, "B hears A");
     assert_eq!(*call.ears[&A].original.last().unwrap(), 0, "B's own translation works: A hears no original");
-    call.input(Input::Link { session: A, stage: Stage::Stt, state: LinkState::Ready });
+    call.input(Input::Link { session: A, stage: Stage::Stt, provider: "deepgram", state: LinkState::Ready });
     call.run(ms(400));
     assert_eq!(*call.ears[&B].original.last().unwrap(), 0);
     let flips: Vec<bool> = call
