@@ -69,7 +69,7 @@ impl Mt {
     }
 
     async fn attempts(&self, job: &TranslateJob, deadline: Instant) -> Result<String, StageError> {
-        let body = deepl::body(job)?;
+        let body = deepl::body(&[job])?;
         let known = lock(&self.hopeless).clone();
         if let Some((at, settings, error)) = known
             && at.elapsed() < HOPELESS_PAUSE
@@ -159,7 +159,8 @@ async fn post(
     deadline: Instant,
 ) -> Result<String, StageError> {
     let request = client.post(deepl::translate_url(&config.deepl.base_url)).headers(deepl::headers(config)?).body(body);
-    deepl::parse_reply(&http::fetch(request, deadline, MOST_REPLY, deepl::http_error).await?)
+    let reply = http::fetch(request, deadline, MOST_REPLY, deepl::http_error).await?;
+    Ok(deepl::parse_reply(&reply, 1)?.remove(0))
 }
 
 /// Which addresses were warmed, and when. One for each port.

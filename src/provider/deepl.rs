@@ -1,7 +1,7 @@
 //! DeepL `/v2/translate`: the translator's request, reply and errors.
 //!
-//! Format: DeepL's OpenAPI of 2026-06. One text per request, already cut into a segment, with what
-//! the same speaker said before as context (not translated, not billed).
+//! Format: DeepL's OpenAPI of 2026-06. The texts of a request are segments that were waiting together, in their
+//! order, with what the same speaker said before the first of them as context (not translated, not billed).
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
@@ -16,6 +16,10 @@ use crate::engine::TranslateJob;
 const MAX_BODY: usize = 120 * 1024;
 /// Most context sent, in bytes; older sentences than this bring nothing and cost time.
 const MAX_CONTEXT: usize = 8 * 1024;
+/// Most texts that DeepL takes in one request.
+pub const MOST_TEXTS: usize = 50;
+/// Most bytes of text put into one request of several texts; leaves room for the context and for escapes.
+pub const MOST_BYTES: usize = 32 * 1024;
 /// What `User-Agent` says; DeepL answers 400 without one.
 pub const AGENT: &str = concat!("mgw/", env!("CARGO_PKG_VERSION"));
 
@@ -49,9 +53,11 @@ pub fn headers(config: &SessionConfig) -> Result<HeaderMap, StageError> {
     ]))
 }
 
+const QUOTA: &str = "The quota of the billing period is used up.";
+
 #[derive(Serialize)]
 struct Request<'a> {
-    text: [&'a str; 1],
+    text: Vec<&'a str>,
     source_lang: &'a str,
     target_lang: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -66,18 +72,22 @@ struct Request<'a> {
     glossary_id: Option<&'a str>,
 }
 
-/// The JSON body for a job.
+/// The JSON body for jobs with the same languages and settings, at most [`MOST_TEXTS`]; the context is the first one's.
 ///
 /// # Errors
-/// `Configuration` if DeepL does not know a language; `BadRequest` if the text alone is too long.
-pub fn body(job: &TranslateJob) -> Result<Vec<u8>, StageError> {
+/// `Configuration` if DeepL does not know a language; `BadRequest` if there is no text, or the texts are too long
+/// for one request (code `413`: fewer of them may do).
+pub fn body(jobs: &[&TranslateJob]) -> Result<Vec<u8>, StageError> {
+    let Some(job) = jobs.first() else {
+        return Err(StageError::new(ErrorClass::BadRequest, "bad_text", "There is no text to translate."));
+    };
     let unknown = |stage: &str, name: &str| {
         StageError::new(ErrorClass::Configuration, "bad_settings", format!("DeepL does not translate {stage} {name}."))
     };
     let settings = &job.config.deepl;
     let context = context(&job.context, settings.context_segments);
     let mut request = Request {
-        text: [&job.text],
+        text: jobs.iter().map(|job| job.text.as_str()).collect(),
         source_lang: job.source.deepl_source().ok_or_else(|| unknown("from", job.source.name()))?,
         target_lang: job.target.deepl_target().ok_or_else(|| unknown("into", job.target.name()))?,
         context: &context,
@@ -102,7 +112,7 @@ pub fn body(job: &TranslateJob) -> Result<Vec<u8>, StageError> {
         request.context = "";
         bytes = encode(&request)?;
     }
-    if bytes.len() > MAX_BODY {
+    if bytes.len() > MAX_BODY || jobs.len() > MOST_TEXTS {
         return Err(StageError::new(ErrorClass::BadRequest, "413", "The text is too long for one request."));
     }
     Ok(bytes)
@@ -121,11 +131,11 @@ fn context(said: &[String], segments: usize) -> String {
     chosen.join(" ")
 }
 
-/// Reads a reply with status 200.
+/// Reads a reply with status 200 to a request of `texts` texts: as many translations, in their order.
 ///
 /// # Errors
-/// `RetryNow` if it is not what the vendor promises.
-pub fn parse_reply(body: &[u8]) -> Result<String, StageError> {
+/// `RetryNow` if it is not what the vendor promises, or has more or fewer translations.
+pub fn parse_reply(body: &[u8], texts: usize) -> Result<Vec<String>, StageError> {
     #[derive(Deserialize)]
     struct Reply {
         translations: Vec<Translation>,
@@ -136,8 +146,35 @@ pub fn parse_reply(body: &[u8]) -> Result<String, StageError> {
     }
     let wrong = |why| StageError::new(ErrorClass::RetryNow, "bad_reply", why);
     let reply: Reply = serde_json::from_slice(body).map_err(|_| wrong("The reply is not what DeepL promises."))?;
-    let first = reply.translations.into_iter().next().ok_or_else(|| wrong("The reply has no translation in it."))?;
-    Ok(first.text)
+    if reply.translations.len() != texts {
+        return Err(wrong("The reply does not have a translation for each text."));
+    }
+    Ok(reply.translations.into_iter().map(|translation| translation.text).collect())
+}
+
+/// Reads a reply of `/v2/usage`: whether there is anything left to translate with. A reply that cannot be read
+/// says nothing against it.
+///
+/// # Errors
+/// `ProviderOut` with the code `456`, as a text would be answered now.
+pub fn check_usage(body: &[u8]) -> Result<(), StageError> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Usage {
+        character_count: Option<u64>,
+        character_limit: Option<u64>,
+        api_key_character_count: Option<u64>,
+        api_key_character_limit: Option<u64>,
+    }
+    let usage: Usage = serde_json::from_slice(body).unwrap_or_default();
+    let used_up =
+        |count: Option<u64>, limit: Option<u64>| count.zip(limit).is_some_and(|(count, limit)| count >= limit);
+    if used_up(usage.character_count, usage.character_limit)
+        || used_up(usage.api_key_character_count, usage.api_key_character_limit)
+    {
+        return Err(StageError::new(ErrorClass::ProviderOut, "456", QUOTA));
+    }
+    Ok(())
 }
 
 /// What a status other than 200 means; bodies may be empty.
@@ -156,7 +193,7 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
     };
     let said = parsed.message.or(parsed.detail).map(|said| clean(&said, 200)).filter(|said| !said.is_empty());
     let fallback = match status {
-        456 => "The quota of the billing period is used up.",
+        456 => QUOTA,
         status => sentence_of_status(status),
     };
     StageError::new(class, status.to_string(), said.as_deref().unwrap_or(fallback))

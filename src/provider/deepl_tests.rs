@@ -22,7 +22,7 @@ fn job(settings: &[(&str, &str)], text: &str, context: &[&str]) -> TranslateJob 
 }
 
 fn sent(settings: &[(&str, &str)], text: &str, context: &[&str]) -> Value {
-    serde_json::from_slice(&body(&job(settings, text, context)).expect("a body")).expect("JSON")
+    serde_json::from_slice(&body(&[&job(settings, text, context)]).expect("a body")).expect("JSON")
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn the_body_follows_job_and_settings() {
     }
     let long = "x".repeat(MAX_CONTEXT);
     assert_eq!(sent(&[], "Hi", &[&long])["context"], Value::Null, "context that is too long is left out");
-    let error = body(&job(&[], &"x".repeat(MAX_BODY), &[])).expect_err("too long");
+    let error = body(&[&job(&[], &"x".repeat(MAX_BODY), &[])]).expect_err("too long");
     assert_eq!(error.class, ErrorClass::BadRequest);
 }
 
@@ -65,16 +65,54 @@ fn addresses_and_headers_follow_key_and_region() {
 }
 
 #[test]
+fn several_texts_go_together_with_the_context_of_the_first() {
+    let jobs = [job(&[], "One.", &["Before."]), job(&[], "Two.", &["Before.", "One."]), job(&[], "", &[])];
+    let sent: Value = serde_json::from_slice(&body(&jobs.iter().collect::<Vec<_>>()).expect("a body")).expect("JSON");
+    assert_eq!((&sent["text"], &sent["context"]), (&json!(["One.", "Two.", ""]), &json!("Before.")));
+    let many: Vec<&TranslateJob> = std::iter::repeat_n(&jobs[0], MOST_TEXTS + 1).collect();
+    assert!(body(&many[..MOST_TEXTS]).is_ok());
+    for too_much in [&many[..], &[]] {
+        assert_eq!(body(too_much).expect_err("not sent").class, ErrorClass::BadRequest);
+    }
+}
+
+#[test]
 fn replies_are_read() {
-    for (reply, want) in [
-        (r#"{"translations":[{"detected_source_language":"EN","text":"Hola","new":1}]}"#, Some("Hola")),
-        (r#"{"translations":[{"text":""}],"x":null}"#, Some("")),
-        (r#"{"translations":[]}"#, None),
-        (r#"{"translations":[{"text":5}]}"#, None),
-        ("", None),
-        ("<html>", None),
+    for (reply, texts, want) in [
+        (r#"{"translations":[{"detected_source_language":"EN","text":"Hola","new":1}]}"#, 1, Some(vec!["Hola"])),
+        (r#"{"translations":[{"text":""}],"x":null}"#, 1, Some(vec![""])),
+        (r#"{"translations":[{"text":"b"},{"text":"a"}]}"#, 2, Some(vec!["b", "a"])),
+        (r#"{"translations":[{"text":"b"},{"text":"a"}]}"#, 1, None),
+        (r#"{"translations":[{"text":"b"},{"text":"a"}]}"#, 3, None),
+        (r#"{"translations":[]}"#, 1, None),
+        (r#"{"translations":[{"text":5}]}"#, 1, None),
+        (r#"{"translations":[{}]}"#, 1, None),
+        (r#"{"translations":{"text":"a"}}"#, 1, None),
+        (r#"{"translations":[{"text":"a"}"#, 1, None),
+        ("", 1, None),
+        ("<html>", 1, None),
     ] {
-        assert_eq!(parse_reply(reply.as_bytes()).ok().as_deref(), want, "{reply}");
+        let want: Option<Vec<String>> = want.map(|texts| texts.into_iter().map(str::to_owned).collect());
+        assert_eq!(parse_reply(reply.as_bytes(), texts).ok(), want, "{reply}");
+    }
+    assert!(parse_reply(b"{\"translations\":[{\"text\":\"\xff\"}]}", 1).is_err(), "not UTF-8");
+}
+
+#[test]
+fn usage_tells_a_quota_that_is_used_up() {
+    for (reply, left) in [
+        (r#"{"character_count":1,"character_limit":2}"#, true),
+        (r#"{"character_count":2,"character_limit":2}"#, false),
+        (r#"{"character_count":1,"character_limit":2,"api_key_character_count":3,"api_key_character_limit":3}"#, false),
+        (r#"{"character_count":5}"#, true),
+        (r#"{"character_count":"x","character_limit":2}"#, true),
+        ("", true),
+    ] {
+        assert_eq!(
+            check_usage(reply.as_bytes()).map_err(|error| error.class),
+            if left { Ok(()) } else { Err(ErrorClass::ProviderOut) },
+            "{reply}"
+        );
     }
 }
 
@@ -133,7 +171,7 @@ fn errors_are_understood() {
 proptest! {
     #[test]
     fn nothing_that_comes_in_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), status in any::<u16>()) {
-        let _ = parse_reply(&bytes);
+        let _ = (parse_reply(&bytes, 1), check_usage(&bytes));
         http_error(status, &HeaderMap::new(), &bytes);
     }
 

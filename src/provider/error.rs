@@ -72,11 +72,18 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// The pause of a `Retry-After` in seconds (RFC 9110 10.2.3); dates are not read, for want of a trusted clock.
+/// The pause that a reply asks for: `Retry-After` in seconds or as a date (RFC 9110 10.2.3), or the
+/// `retry-after-ms` of OpenAI and its like, which is finer.
+///
+/// A date is compared with the `Date` of the same reply, so no clock of ours has to be right; without one it says
+/// nothing. A date in the past is no pause at all.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = header(headers, "retry-after")?.parse().ok()?;
-    let pause = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(pause.min(MAX_RETRY_AFTER))
+    let number = |name| header(headers, name)?.parse::<f64>().ok();
+    let ms = number("retry-after-ms").and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+    let seconds = || number("retry-after").and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let date = |name| httpdate::parse_http_date(header(headers, name)?).ok();
+    let until = || Some(date("retry-after")?.duration_since(date("date")?).unwrap_or_default());
+    Some(ms.or_else(seconds).or_else(until)?.min(MAX_RETRY_AFTER))
 }
 
 /// The class that a status has with every vendor, unless the vendor's own code says otherwise.
@@ -123,7 +130,6 @@ mod tests {
             ("NaN", None),
             ("inf", None),
             ("1e400", None),
-            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
             ("", None),
         ] {
             let mut headers = HeaderMap::new();
@@ -131,6 +137,30 @@ mod tests {
             assert_eq!(retry_after(&headers), want.map(Duration::from_secs_f64), "{text}");
         }
         assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn dates_and_milliseconds_are_read() {
+        let now = "Wed, 21 Oct 2026 07:28:00 GMT";
+        for (given, want) in [
+            (vec![("retry-after", "Wed, 21 Oct 2026 07:28:07 GMT"), ("date", now)], Some(7.0)),
+            (vec![("retry-after", "Wednesday, 21-Oct-26 07:28:07 GMT"), ("date", now)], Some(7.0)),
+            (vec![("retry-after", "Wed Oct 21 07:28:07 2026"), ("date", now)], Some(7.0)),
+            (vec![("retry-after", "Wed, 21 Oct 2026 07:27:00 GMT"), ("date", now)], Some(0.0)),
+            (vec![("retry-after", "Wed, 21 Oct 2036 07:28:00 GMT"), ("date", now)], Some(300.0)),
+            (vec![("retry-after", "Wed, 21 Oct 2026 07:28:07 GMT")], None),
+            (vec![("retry-after", "Wed, 21 Oct 2026 07:28:07 GMT"), ("date", "today")], None),
+            (vec![("retry-after", "Wed, 99 Oct 2026 07:28:07 GMT"), ("date", now)], None),
+            (vec![("retry-after-ms", "250"), ("retry-after", "1")], Some(0.25)),
+            (vec![("retry-after-ms", "soon"), ("retry-after", "1")], Some(1.0)),
+            (vec![("retry-after-ms", "-5")], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &given {
+                headers.insert(*name, value.parse().expect("a header"));
+            }
+            assert_eq!(retry_after(&headers), want.map(Duration::from_secs_f64), "{given:?}");
+        }
     }
 
     #[test]
