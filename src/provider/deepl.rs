@@ -8,13 +8,13 @@ use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::error::{class_of_status, clean, header, sentence_of_status};
-use super::{ErrorClass, StageError};
+use super::{ErrorClass, StageError, context};
 use crate::config::{BaseUrl, DeeplFormality, DeeplModelType, DeeplRegion, SessionConfig};
 use crate::engine::TranslateJob;
 
 /// DeepL refuses a body of more than 128 KiB; context is shortened to stay well below.
 const MAX_BODY: usize = 120 * 1024;
-/// Most context sent, in bytes; older sentences than this bring nothing and cost time.
+/// Most context sent, in bytes.
 const MAX_CONTEXT: usize = 8 * 1024;
 /// Most texts that DeepL takes in one request.
 pub const MOST_TEXTS: usize = 50;
@@ -85,7 +85,7 @@ pub fn body(jobs: &[&TranslateJob]) -> Result<Vec<u8>, StageError> {
         StageError::new(ErrorClass::Configuration, "bad_settings", format!("DeepL does not translate {stage} {name}."))
     };
     let settings = &job.config.deepl;
-    let context = context(&job.context, settings.context_segments);
+    let context = context::newest(&job.context, settings.context_segments, MAX_CONTEXT).join(" ");
     let mut request = Request {
         text: jobs.iter().map(|job| job.text.as_str()).collect(),
         source_lang: job.source.deepl_source().ok_or_else(|| unknown("from", job.source.name()))?,
@@ -116,19 +116,6 @@ pub fn body(jobs: &[&TranslateJob]) -> Result<Vec<u8>, StageError> {
         return Err(StageError::new(ErrorClass::BadRequest, "413", "The text is too long for one request."));
     }
     Ok(bytes)
-}
-
-/// The newest `segments` texts that fit, oldest first.
-fn context(said: &[String], segments: usize) -> String {
-    let mut left = MAX_CONTEXT;
-    let newest = said.iter().rev().take(segments).take_while(|text| {
-        let fits = text.len() < left;
-        left = left.saturating_sub(text.len() + 1);
-        fits
-    });
-    let mut chosen: Vec<&str> = newest.map(String::as_str).collect();
-    chosen.reverse();
-    chosen.join(" ")
 }
 
 /// Reads a reply with status 200 to a request of `texts` texts: as many translations, in their order.

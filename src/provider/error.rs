@@ -147,7 +147,7 @@ mod tests {
             (vec![("retry-after", "Wednesday, 21-Oct-26 07:28:07 GMT"), ("date", now)], Some(7.0)),
             (vec![("retry-after", "Wed Oct 21 07:28:07 2026"), ("date", now)], Some(7.0)),
             (vec![("retry-after", "Wed, 21 Oct 2026 07:27:00 GMT"), ("date", now)], Some(0.0)),
-            (vec![("retry-after", "Wed, 21 Oct 2036 07:28:00 GMT"), ("date", now)], Some(300.0)),
+            (vec![("retry-after", "Tue, 21 Oct 2036 07:28:00 GMT"), ("date", now)], Some(300.0)),
             (vec![("retry-after", "Wed, 21 Oct 2026 07:28:07 GMT")], None),
             (vec![("retry-after", "Wed, 21 Oct 2026 07:28:07 GMT"), ("date", "today")], None),
             (vec![("retry-after", "Wed, 99 Oct 2026 07:28:07 GMT"), ("date", now)], None),

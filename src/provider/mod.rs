@@ -4,10 +4,14 @@
 //! All times here are on the session's own clock (see [`stream_clock`]), never the vendor's.
 
 pub mod circuit;
+mod context;
 pub mod deepgram;
 pub mod deepl;
 pub mod elevenlabs;
 pub mod error;
+pub mod libretranslate;
+pub mod openai;
+pub mod openai_stream;
 pub mod stream_clock;
 #[cfg(test)]
 pub(crate) mod test_config;
