@@ -53,6 +53,7 @@ impl Accounts {
                 open: AtomicUsize::new(0),
                 freed: Notify::new(),
                 random: Mutex::new(hasher.finish()),
+                asked: Mutex::default(),
             })
         };
         Arc::clone(made.entry(hasher.finish()).or_insert_with(new))
@@ -69,6 +70,8 @@ pub(super) struct Account {
     open: AtomicUsize,
     freed: Notify,
     random: Mutex<u64>,
+    /// When it was asked last, over HTTP.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl Account {
@@ -97,6 +100,27 @@ impl Account {
         if lock(&self.circuit).failed(self.now(), error, random) {
             tracing::warn!(provider = self.provider, code = %error.code, class = error.class.name(), "provider is not asked for a while");
         }
+    }
+
+    /// Notes that it is asked now, over HTTP.
+    pub(super) fn asks(&self) {
+        *lock(&self.asked) = Some(Instant::now());
+    }
+
+    /// Whether nobody has asked it for `least`. Says so to one asker only, who is taken to ask it now: so all
+    /// sessions together keep a connection warm with one request.
+    pub(super) fn is_idle(&self, least: Duration) -> bool {
+        let mut asked = lock(&self.asked);
+        let idle = asked.is_none_or(|at| at.elapsed() >= least);
+        if idle {
+            *asked = Some(Instant::now());
+        }
+        idle
+    }
+
+    /// A pause of about `least`, spread so that those who wait do not come back together.
+    pub(super) fn jitter(&self, least: Duration) -> Duration {
+        least.mul_f64(0.75 + 0.5 * random(&mut lock(&self.random)))
     }
 
     /// Waits for leave to make a connection; to be held until it is made or refused.
@@ -216,6 +240,11 @@ impl<P: Copy> Roster<P> {
             error: StageError::new(ErrorClass::Configuration, "no_provider", "There is no other provider to ask."),
             retry_in: WRONG_SETTINGS_PAUSE,
         }))
+    }
+
+    /// The preferred provider's account.
+    pub(super) fn first(&self) -> Option<&Account> {
+        self.choices.first().map(|choice| &*choice.account)
     }
 
     /// Whether a provider that is preferred to the `index`th might be asked (again) now.

@@ -111,7 +111,8 @@ pub(super) fn is_broken(error: &StageError) -> bool {
     error.class == ErrorClass::RetryNow && error.code == BROKEN
 }
 
-fn late() -> StageError {
+/// For a deadline that has passed.
+pub(super) fn late() -> StageError {
     StageError::new(ErrorClass::RetryNow, TIMEOUT, "The provider took too long.")
 }
 

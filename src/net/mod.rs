@@ -14,6 +14,8 @@ mod dialer;
 mod http;
 mod meter;
 mod mt;
+mod mt_http;
+mod mt_queue;
 mod port;
 mod runtime;
 mod stt;

@@ -1,186 +1,427 @@
-//! Translation: a request per segment over shared, kept connections, tried twice within its budget.
+//! Translation: what waits goes to the first provider that works, over shared and kept connections.
+//!
+//! A task for each session serves its [`MtQueue`]. Each text has its own deadline. What fails goes to the next
+//! provider at once, and from the first on again after a pause; a connection that broke is made once anew before
+//! that. When nobody can serve, texts fail at once (unless the pause is short enough to be waited for), so that the
+//! original voice is heard; the next text or, without one, a request that costs nothing finds out that it is over.
+//!
+//! A connection that nobody used for [`KEEP_WARM`] is used by one such request for the whole process, as long as any
+//! session is in a call: vendors close idle ones after a minute or more, and a new one costs two round trips.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
 
+use super::accounts::{Nobody, Pick, dialled};
 use super::counters::count;
+use super::http::{TIMEOUT, is_broken, late};
+use super::mt_http::{ask, greet, limits};
+use super::mt_queue::{Batch, MtQueue, Plan, Text, concerns_text};
 use super::runtime::lock;
-use super::{Driver, FromNet, http};
-use crate::config::{DeeplConfig, SessionConfig};
-use crate::engine::TranslateJob;
-use crate::provider::{ErrorClass, LinkState, Stage, StageError, deepl};
+use super::{Driver, FromNet};
+use crate::config::{Language, MtProvider, SessionConfig};
+use crate::engine::{SegmentId, TranslateJob};
+use crate::provider::{ErrorClass, LinkState, Stage, StageError};
 
-/// Largest reply read; DeepL takes at most 128 KiB of text.
-const MOST_REPLY: usize = 1 << 20;
-/// Pause before the second try where the vendor is busy and named none.
-const BUSY_PAUSE: Duration = Duration::from_millis(150);
-/// The first try may take this part of the budget, so that a dead connection leaves time for another.
-const FIRST_TRY: f64 = 0.6;
-/// A refused key or a used-up quota is not tried again for so long.
-const HOPELESS_PAUSE: Duration = Duration::from_secs(30);
-/// A connection is not warmed again for so long.
-const WARM_EVERY: Duration = Duration::from_secs(60);
+/// First and longest pause before a text begins again from the first provider.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+const ROUND_PAUSE_MOST: Duration = Duration::from_secs(1);
+/// When nobody can serve for no longer than this, texts wait for it if their time allows.
+const WORTH_WAITING: Duration = Duration::from_secs(2);
+/// A try is not begun with less time than this.
+const LEAST_TRY: Duration = Duration::from_millis(200);
+/// An idle connection is used after so long.
+const KEEP_WARM: Duration = Duration::from_secs(50);
 const WARM_DEADLINE: Duration = Duration::from_secs(10);
-/// Most warmed addresses remembered.
-const MOST_WARMED: usize = 256;
+/// After a time-out kept connections are not used for so long: one may be dead, which the pings of HTTP/2 find out
+/// within this time.
+const DISTRUST: Duration = Duration::from_secs(13);
+/// Where nothing is to be done; any event ends the wait.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// What the translations of one session share.
 pub(super) struct Mt {
-    pub(super) driver: Driver,
-    /// The last state told: usable, or down with this code.
-    state: Mutex<Option<Result<(), String>>>,
-    /// A failure that the next text would meet too, when it was met and with which settings.
-    hopeless: Mutex<Option<(Instant, DeeplConfig, StageError)>>,
+    driver: Driver,
+    queue: MtQueue,
+    shared: Mutex<Shared>,
 }
+
+#[derive(Default)]
+struct Shared {
+    plan: Option<Arc<Plan>>,
+    /// The last state told: who serves, or who is down with which code, and whether another one is asked at once.
+    told: Option<(&'static str, Option<(String, bool)>)>,
+    /// Nobody can serve.
+    out: Option<Out>,
+    /// When to look whether a connection is to be kept warm.
+    warm_at: Option<Instant>,
+    /// Whose kept connections are not used, and since when.
+    distrust: HashMap<&'static str, Instant>,
+    /// Requests under way.
+    requests: usize,
+}
+
+/// Nobody can serve a session.
+#[derive(Clone, Copy)]
+struct Out {
+    /// When one of them may be asked again.
+    until: Instant,
+    /// It is the session's settings, so that others' success says nothing.
+    settings: bool,
+}
+
+/// What became of something that ran.
+enum Outcome {
+    Asked { batch: Batch, pick: Pick<MtProvider>, result: Result<Vec<String>, StageError> },
+    Greeted { plan: Arc<Plan>, pick: Pick<MtProvider>, probe: bool, result: Result<(), StageError> },
+}
+
+type Work = FuturesUnordered<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
 
 impl Mt {
     pub(super) fn new(driver: Driver) -> Self {
-        Self { driver, state: Mutex::default(), hopeless: Mutex::default() }
+        Self { driver, queue: MtQueue::default(), shared: Mutex::default() }
     }
 
-    /// Translates and delivers the answer, whatever it is.
-    pub(super) async fn translate(self: Arc<Self>, job: TranslateJob) {
-        let deadline = Instant::now() + job.budget;
-        let result = self.attempts(&job, deadline).await.map_err(|error| {
-            count(&self.driver.counters.mt_failures);
-            error.without(&[job.config.deepl.api_key.expose(), &job.text])
-        });
-        // A text that DeepL does not like says nothing about the connection.
-        match &result {
-            Err(error) if error.class == ErrorClass::BadRequest => {}
-            Err(error) => self.state(Err(error.clone())).await,
-            Ok(_) => self.state(Ok(())).await,
-        }
-        self.answer(&job, result).await;
+    /// Settings that texts will come with: a connection is opened before it is needed, and the key is tried.
+    pub(super) fn open(&self, config: &Arc<SessionConfig>) {
+        self.plan(config);
+        lock(&self.shared).warm_at = Some(Instant::now());
+        self.queue.wake();
     }
 
-    /// After a panic: the answer is an error.
-    pub(super) async fn after_panic(self: Arc<Self>, job: TranslateJob) {
-        self.answer(&job, Err(super::internal_error())).await;
+    /// Takes a text; its answer comes through the outbox, unless it is refused here.
+    pub(super) fn push(&self, job: TranslateJob) -> Result<(), StageError> {
+        let plan = self.plan(&job.config);
+        let full =
+            || StageError::new(ErrorClass::RetryLater(None), "queue_full", "Too many texts wait for the translator.");
+        self.queue.push(job, plan, Instant::now()).then_some(()).ok_or_else(full)
     }
 
-    async fn answer(&self, job: &TranslateJob, result: Result<String, StageError>) {
-        let message = FromNet::Translated { segment: job.segment, target: job.target, result };
-        self.driver.outbox.send(message).await;
+    /// Forgets a text: it is not answered any more.
+    pub(super) fn cancel(&self, segment: SegmentId, target: Language) {
+        self.queue.cancel(segment, target);
     }
 
-    async fn attempts(&self, job: &TranslateJob, deadline: Instant) -> Result<String, StageError> {
-        let body = deepl::body(&[job])?;
-        let known = lock(&self.hopeless).clone();
-        if let Some((at, settings, error)) = known
-            && at.elapsed() < HOPELESS_PAUSE
-            && settings == job.config.deepl
-        {
-            return Err(error);
-        }
-        let result = self.two_attempts(job, body, deadline).await;
-        *lock(&self.hopeless) = match &result {
-            Err(error) if is_hopeless(error) => Some((Instant::now(), job.config.deepl.clone(), error.clone())),
-            _ => None,
-        };
-        result
-    }
-
-    async fn two_attempts(&self, job: &TranslateJob, body: Vec<u8>, deadline: Instant) -> Result<String, StageError> {
-        let dialer = self.driver.dialer().await?;
-        let first_deadline = Instant::now() + (deadline - Instant::now()).mul_f64(FIRST_TRY);
-        let error = match post(&dialer.pooled, &job.config, body.clone(), first_deadline).await {
-            Err(error) if error.is_passing() => error,
-            done => return done,
-        };
-        let pause = match error.class {
-            ErrorClass::RetryLater(pause) => pause.unwrap_or(BUSY_PAUSE),
-            _ => Duration::ZERO,
-        };
-        if Instant::now() + pause >= deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(pause).await;
-        count(&self.driver.counters.mt_retries);
-        // A kept connection may have been closed by the other side at the very moment of the first try.
-        post(&dialer.fresh, &job.config, body, deadline).await
-    }
-
-    /// Opens a connection before it is needed and sees whether the key is good; asks for the usage,
-    /// which is not billed.
-    pub(super) async fn warm(self: Arc<Self>, config: Arc<SessionConfig>) {
-        let asked = async {
-            let dialer = self.driver.dialer().await?;
-            let request = dialer.pooled.get(deepl::usage_url(&config.deepl.base_url)).headers(deepl::headers(&config)?);
-            http::fetch(request, Instant::now() + WARM_DEADLINE, MOST_REPLY, deepl::http_error).await
-        };
-        let asked = asked.await;
-        match asked {
-            Ok(_) => self.state(Ok(())).await,
-            // Only what a person must mend is told early; anything else is found out by the first text.
-            Err(error) if error.class == ErrorClass::Configuration && error.code != "404" => {
-                self.state(Err(error.without(&[config.deepl.api_key.expose()]))).await;
+    fn plan(&self, config: &Arc<SessionConfig>) -> Arc<Plan> {
+        let mut shared = lock(&self.shared);
+        match &shared.plan {
+            Some(plan) if plan.serves(config) => Arc::clone(plan),
+            _ => {
+                let plan = Arc::new(Plan::new(Arc::clone(config), &self.driver.accounts));
+                shared.plan = Some(Arc::clone(&plan));
+                plan
             }
-            Err(_) => {}
         }
     }
 
-    /// Tells the state if it changed. There is no connection of the session's own to open again: the
-    /// next text (after `retry_in`) is the next attempt.
-    async fn state(&self, new: Result<(), StageError>) {
-        let brief = new.as_ref().copied().map_err(|error| error.code.clone());
-        if lock(&self.state).replace(brief.clone()) == Some(brief) {
+    /// Serves the queue for ever.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut work = Work::new();
+        loop {
+            self.expire().await;
+            self.start(&mut work).await;
+            self.look_after_connections(&mut work).await;
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                Some(outcome) = work.next(), if !work.is_empty() => match outcome {
+                    Outcome::Asked { batch, pick, result } => self.asked(batch, pick, result).await,
+                    Outcome::Greeted { plan, pick, probe, result } => self.greeted(&plan, pick, probe, result).await,
+                },
+                () = self.queue.changed() => {}
+                () = sleep_until(wake.unwrap_or_else(|| Instant::now() + LONG)) => {}
+            }
+        }
+    }
+
+    /// After a panic: nobody brings what was under way any more.
+    pub(super) async fn after_panic(self: Arc<Self>) {
+        lock(&self.shared).requests = 0;
+        for text in self.queue.orphans() {
+            self.answer(&text, Err(super::internal_error())).await;
+        }
+    }
+
+    /// When there is something to do by the clock.
+    fn wake(&self) -> Option<Instant> {
+        // With all requests under way nothing can be started, and their end wakes us.
+        let texts = self.queue.due(self.is_busy());
+        let shared = lock(&self.shared);
+        [texts, shared.out.map(|out| out.until), shared.warm_at].into_iter().flatten().min()
+    }
+
+    fn is_busy(&self) -> bool {
+        let shared = lock(&self.shared);
+        shared.plan.as_ref().is_some_and(|plan| shared.requests >= plan.config.deepl.max_requests)
+    }
+
+    async fn expire(&self) {
+        for text in self.queue.expired(Instant::now()) {
+            let error = text.failed.clone().map_or_else(late, |(_, error)| error);
+            if let Some((provider, error)) = &text.failed
+                && text.untold
+            {
+                self.tell(provider, Some((error.clone(), Some(Duration::ZERO)))).await;
+            }
+            self.answer(&text, Err(error)).await;
+        }
+    }
+
+    /// Starts as many requests as may be under way.
+    async fn start(self: &Arc<Self>, work: &mut Work) {
+        while !self.is_busy() {
+            let now = Instant::now();
+            let Some((number, text)) = self.queue.ready(now) else { return };
+            if let Err(error) = self.driver.meter.check(Stage::Mt) {
+                self.tell(preferred(&text.plan), Some((error.clone(), None))).await;
+                self.give_up(number, error).await;
+                continue;
+            }
+            match text.plan.roster.pick(text.from) {
+                Ok(pick) => self.start_one(number, &text, pick, work).await,
+                Err(_) if text.from > 0 => {
+                    let pause = |round: u32| ROUND_PAUSE.saturating_mul(1 << round.min(4)).min(ROUND_PAUSE_MOST);
+                    let jitter = |pause| text.plan.roster.first().map_or(pause, |account| account.jitter(pause));
+                    if let Some(text) = self.queue.next_round(number, now, |round| jitter(pause(round))) {
+                        let error = text.failed.clone().map_or_else(late, |(_, error)| error);
+                        self.answer(&text, Err(error)).await;
+                    }
+                }
+                Err(nobody) => {
+                    self.nobody(&text.plan, &nobody).await;
+                    let passing = nobody.error.is_passing() && nobody.retry_in <= WORTH_WAITING;
+                    if passing && now + nobody.retry_in + LEAST_TRY < text.deadline {
+                        self.queue.postpone(number, now + nobody.retry_in);
+                    } else {
+                        self.give_up(number, nobody.error).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn start_one(self: &Arc<Self>, number: u64, text: &Text, pick: Pick<MtProvider>, work: &mut Work) {
+        if let Some((failed, error)) = text.failed.as_ref().filter(|_| text.untold) {
+            if *failed != pick.provider.as_str() {
+                self.tell(failed, Some((error.clone(), Some(Duration::ZERO)))).await;
+                self.queue.told(number);
+            }
+        }
+        let (texts, bytes) = limits(pick.provider);
+        // What waits goes together only if it had to wait otherwise.
+        let last_place = lock(&self.shared).requests + 1 >= text.plan.config.deepl.max_requests;
+        let Some(batch) = self.queue.start(number, if last_place { texts } else { 1 }, bytes, Instant::now()) else {
+            // Cancelled in between; a probe that was let through for it is replaced in time.
+            return;
+        };
+        if batch.again {
+            count(&self.driver.counters.mt_retries);
+        }
+        lock(&self.shared).requests += 1;
+        let mt = Arc::clone(self);
+        work.push(Box::pin(async move {
+            let result = mt.request(&batch, &pick).await;
+            Outcome::Asked { batch, pick, result }
+        }));
+    }
+
+    /// Asks once, and once more over a new connection where a kept one broke.
+    async fn request(&self, batch: &Batch, pick: &Pick<MtProvider>) -> Result<Vec<String>, StageError> {
+        let (config, name) = (&batch.plan.config, pick.provider.as_str());
+        let jobs: Vec<&TranslateJob> = batch.texts.iter().map(|(_, job)| &**job).collect();
+        let deadline = || batch.deadline.min(Instant::now() + config.mt_timeout);
+        // A text in a language that the vendor does not know is not even sent.
+        let able =
+            |job: &TranslateJob| pick.provider.translates_from(job.source) && pick.provider.translates_into(job.target);
+        let spend = || {
+            pick.account.asks();
+            jobs.iter().filter(|job| able(job)).for_each(|job| self.driver.meter.mt(&job.text));
+        };
+        let work = async {
+            let dialer = self.driver.dialer().await?;
+            let trusted = lock(&self.shared).distrust.get(name).is_none_or(|at| at.elapsed() >= DISTRUST);
+            if trusted {
+                spend();
+                let first = ask(&dialer.pooled, pick.provider, config, &jobs, deadline()).await;
+                match first {
+                    Err(error) if is_broken(&error) && self.driver.meter.check(Stage::Mt).is_ok() => {}
+                    Err(error) if error.code == TIMEOUT => {
+                        lock(&self.shared).distrust.insert(name, Instant::now());
+                        return Err(error);
+                    }
+                    done => return done,
+                }
+                count(&self.driver.counters.mt_retries);
+            }
+            spend();
+            let due = deadline();
+            dialled(&pick.account, ask(&dialer.fresh, pick.provider, config, &jobs, due)).await
+        };
+        work.await.map_err(|error| {
+            let mut private: Vec<&str> = keys(config).collect();
+            for job in &jobs {
+                private.push(&job.text);
+                private.extend(job.context.iter().map(String::as_str));
+            }
+            error.without(&private)
+        })
+    }
+
+    async fn asked(&self, batch: Batch, pick: Pick<MtProvider>, result: Result<Vec<String>, StageError>) {
+        let (roster, provider) = (&batch.plan.roster, pick.provider.as_str());
+        {
+            let mut shared = lock(&self.shared);
+            shared.requests = shared.requests.saturating_sub(1);
+        }
+        let error = match result {
+            Ok(translations) => {
+                roster.report(pick.index, Ok(()));
+                self.tell(provider, None).await;
+                for ((number, _), translation) in batch.texts.iter().zip(translations) {
+                    if let Some(text) = self.queue.take(*number) {
+                        self.answer(&text, Ok(translation)).await;
+                    }
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        match concerns_text(&error) {
+            // It has answered, which is all that a probe wants to know; the account is not to blame.
+            true => roster.report(pick.index, Err(&StageError { class: ErrorClass::BadRequest, ..error.clone() })),
+            false => roster.report(pick.index, Err(&error)),
+        }
+        // One bad text must not take others with it, and a reply that does not fit several may fit one.
+        let about_one = error.class == ErrorClass::BadRequest || error.code == "bad_reply";
+        if about_one && batch.texts.len() > 1 {
+            self.queue.separate(batch.texts.iter().map(|(number, _)| *number));
             return;
         }
-        let state = match new {
-            Ok(()) => LinkState::Ready,
-            Err(error) => {
-                let pause = if is_hopeless(&error) { HOPELESS_PAUSE } else { Duration::ZERO };
-                LinkState::Down { error, retry_in: Some(pause) }
+        let open = batch.texts.iter().filter(|(number, _)| self.queue.failed(*number, pick.index, provider, &error));
+        if open.count() == 0 && !concerns_text(&error) {
+            // Their time is over, so nobody else tells.
+            self.tell(provider, Some((error, Some(Duration::ZERO)))).await;
+        }
+    }
+
+    /// Keeps a connection warm, and looks whether somebody can serve again.
+    async fn look_after_connections(self: &Arc<Self>, work: &mut Work) {
+        let now = Instant::now();
+        let (plan, out, warm) = {
+            let mut shared = lock(&self.shared);
+            let out = shared.out.filter(|out| out.until <= now);
+            if out.is_some() {
+                shared.out = None;
             }
+            let warm = shared.warm_at.is_some_and(|at| at <= now);
+            if warm {
+                shared.warm_at = Some(now + KEEP_WARM);
+            }
+            (shared.plan.clone(), out, warm)
         };
-        self.driver.link(Stage::Mt, "deepl", state).await;
-    }
-}
-
-/// Whether every text would fail like this until a person has done something.
-fn is_hopeless(error: &StageError) -> bool {
-    match error.class {
-        ErrorClass::ProviderOut => true,
-        // A language that DeepL does not know, or a glossary it has not, concerns this text only.
-        ErrorClass::Configuration => !matches!(error.code.as_str(), "bad_settings" | "404"),
-        _ => false,
-    }
-}
-
-async fn post(
-    client: &reqwest::Client,
-    config: &SessionConfig,
-    body: Vec<u8>,
-    deadline: Instant,
-) -> Result<String, StageError> {
-    let request = client.post(deepl::translate_url(&config.deepl.base_url)).headers(deepl::headers(config)?).body(body);
-    let reply = http::fetch(request, deadline, MOST_REPLY, deepl::http_error).await?;
-    Ok(deepl::parse_reply(&reply, 1)?.remove(0))
-}
-
-/// Which addresses were warmed, and when. One for each port.
-#[derive(Debug, Default)]
-pub(super) struct Warmed(HashMap<u64, std::time::Instant>);
-
-impl Warmed {
-    /// True if the address of `config` is to be warmed now.
-    pub(super) fn due(&mut self, config: &SessionConfig) -> bool {
-        let mut hasher = DefaultHasher::new();
-        (config.deepl.base_url.to_string(), config.deepl.api_key.expose()).hash(&mut hasher);
-        let now = std::time::Instant::now();
-        if self.0.len() >= MOST_WARMED {
-            self.0.clear();
+        let Some(plan) = plan.filter(|_| out.is_some() || warm) else { return };
+        if self.driver.meter.check(Stage::Mt).is_err() {
+            return;
         }
-        let before = self.0.get(&hasher.finish()).copied();
-        let due = before.is_none_or(|at| now - at >= WARM_EVERY);
-        if due {
-            self.0.insert(hasher.finish(), now);
+        let pick = match plan.roster.pick(0) {
+            Ok(pick) => pick,
+            Err(nobody) => return self.nobody(&plan, &nobody).await,
+        };
+        // An open account has let us through as its probe, so it must be asked.
+        let probe = pick.account.is_open() || out.is_some_and(|out| out.settings);
+        if !probe && !pick.account.is_idle(KEEP_WARM) {
+            if out.is_some() {
+                // Another session has found that it serves again.
+                self.tell(pick.provider.as_str(), None).await;
+            }
+            return;
         }
-        due
+        let probe = probe || out.is_some();
+        pick.account.asks();
+        let mt = Arc::clone(self);
+        work.push(Box::pin(async move {
+            let greeting = async {
+                let dialer = mt.driver.dialer().await?;
+                greet(&dialer.pooled, pick.provider, &plan.config, Instant::now() + WARM_DEADLINE).await
+            };
+            let result = greeting.await.map_err(|error| error.without(&keys(&plan.config).collect::<Vec<_>>()));
+            Outcome::Greeted { plan, pick, probe, result }
+        }));
     }
+
+    async fn greeted(&self, plan: &Plan, pick: Pick<MtProvider>, probe: bool, result: Result<(), StageError>) {
+        match result {
+            Ok(()) => {
+                plan.roster.report(pick.index, Ok(()));
+                self.tell(pick.provider.as_str(), None).await;
+            }
+            // A passing failure is left to the first text to find out, unless it is what we wanted to know.
+            Err(error) if error.is_passing() && !probe => {}
+            Err(error) => {
+                plan.roster.report(pick.index, Err(&error));
+                if pick.index + 1 < plan.config.mt_providers.len() {
+                    self.tell(pick.provider.as_str(), Some((error, Some(Duration::ZERO)))).await;
+                }
+                // Whether another one can serve, and until when none can, is looked at at once.
+                lock(&self.shared).out = Some(Out { until: Instant::now(), settings: true });
+            }
+        }
+    }
+
+    /// Nobody can be asked now: says so, and when that will be looked at again.
+    async fn nobody(&self, plan: &Plan, nobody: &Nobody) {
+        let until = Instant::now() + nobody.retry_in.max(Duration::from_millis(10));
+        let settings = nobody.error.class == ErrorClass::Configuration;
+        lock(&self.shared).out = Some(Out { until, settings });
+        self.tell(preferred(plan), Some((nobody.error.clone(), Some(nobody.retry_in)))).await;
+    }
+
+    async fn give_up(&self, number: u64, error: StageError) {
+        if let Some(text) = self.queue.take(number) {
+            self.answer(&text, Err(error)).await;
+        }
+    }
+
+    /// Answers a text that was taken out of the queue.
+    async fn answer(&self, text: &Text, result: Result<String, StageError>) {
+        if result.is_err() {
+            count(&self.driver.counters.mt_failures);
+        }
+        let (segment, target) = (text.job.segment, text.job.target);
+        self.driver.outbox.send(FromNet::Translated { segment, target, result }).await;
+    }
+
+    /// Tells a state if it is another one: `provider` serves, or is down for a reason and until when.
+    async fn tell(&self, provider: &'static str, down: Option<(StageError, Option<Duration>)>) {
+        let at_once = |retry_in: &Option<Duration>| *retry_in == Some(Duration::ZERO);
+        let brief = (provider, down.as_ref().map(|(error, retry_in)| (error.code.clone(), at_once(retry_in))));
+        {
+            let mut shared = lock(&self.shared);
+            if down.is_none() {
+                shared.out = None;
+            }
+            if shared.told.replace(brief.clone()) == Some(brief) {
+                return;
+            }
+        }
+        let state = down.map_or(LinkState::Ready, |(error, retry_in)| LinkState::Down { error, retry_in });
+        self.driver.link(Stage::Mt, provider, state).await;
+    }
+}
+
+fn preferred(plan: &Plan) -> &'static str {
+    plan.config.mt_providers.first().map_or("", |provider| provider.as_str())
+}
+
+/// All keys that a translator could echo.
+fn keys(config: &SessionConfig) -> impl Iterator<Item = &str> {
+    let more = [&config.openai.api_key, &config.libretranslate.api_key];
+    std::iter::once(&config.deepl.api_key).chain(more.into_iter().flatten()).map(|key| key.expose())
 }

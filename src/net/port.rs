@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::mt::{Mt, Warmed};
+use super::mt::Mt;
 use super::runtime::{Restart, Runtime, Tasks};
 use super::stt::Stt;
 use super::stt_queue::SttQueue;
@@ -17,12 +16,10 @@ use super::tts::Tts;
 use super::tts_queue::{Closing, TtsQueue};
 use super::{Counters, Driver, FromNet, Meter, Outbox};
 use crate::config::{Language, SessionConfig};
-use crate::engine::{NetCommand, RoomId, SegmentId, SessionId, SpeakJob, TranslateJob};
+use crate::engine::{NetCommand, RoomId, SessionId, SpeakJob, TranslateJob};
 use crate::provider::stream_clock::samples_to_time;
 use crate::provider::{ErrorClass, SpeechChunk, StageError, SttEvent};
 
-/// Most translations of one session under way at a time.
-const MOST_TRANSLATIONS: usize = 64;
 /// Rate assumed for audio of a session that never had a stream, to tell how much of it is lost.
 const USUAL_RATE: u32 = 16_000;
 
@@ -35,7 +32,6 @@ pub struct Port {
     sender: Sender<(RoomId, FromNet)>,
     token: CancellationToken,
     sessions: HashMap<SessionId, Session>,
-    warmed: Warmed,
     ca_file: Option<PathBuf>,
     meter: Arc<Meter>,
     // Last, so that it is dropped when nothing of the port's is left.
@@ -52,7 +48,6 @@ struct Session {
     rate: Option<u32>,
     tts: HashMap<Language, Arc<TtsQueue>>,
     mt: Arc<Mt>,
-    translations: HashMap<(SegmentId, Language), AbortHandle>,
 }
 
 impl Port {
@@ -68,7 +63,7 @@ impl Port {
     ) -> Self {
         let tasks = TaskBox(runtime.task_starter());
         let token = tasks.0.token();
-        Self { tasks, sender, token, sessions: HashMap::new(), warmed: Warmed::default(), ca_file, meter, runtime }
+        Self { tasks, sender, token, sessions: HashMap::new(), ca_file, meter, runtime }
     }
 
     /// Carries out a command of `room`'s engine.
@@ -78,7 +73,7 @@ impl Port {
     pub fn apply(&mut self, room: RoomId, command: NetCommand) {
         match command {
             NetCommand::OpenStt { session, config, rate } => {
-                self.warm(room, session, &config);
+                self.session(room, session, &config).mt.open(&config);
                 self.open_stt(room, session, config, rate);
             }
             NetCommand::Audio { session, at, samples } => self.audio(room, session, at, samples),
@@ -89,7 +84,7 @@ impl Port {
             }
             NetCommand::CloseStt { session, drain } => self.close_stt(room, session, drain),
             NetCommand::OpenTts { session, target, config, rate } => {
-                self.warm(room, session, &config);
+                self.session(room, session, &config).mt.open(&config);
                 self.open_tts(room, session, target, config, rate);
             }
             NetCommand::CloseTts { session, target } => {
@@ -103,9 +98,7 @@ impl Port {
                 let Some(session) = self.sessions.get_mut(&session) else {
                     return;
                 };
-                if let Some(translation) = session.translations.remove(&(segment, target)) {
-                    translation.abort();
-                }
+                session.mt.cancel(segment, target);
                 if let Some(queue) = session.tts.get(&target) {
                     queue.cancel(segment);
                 }
@@ -142,7 +135,7 @@ impl Port {
     }
 
     fn session(&mut self, room: RoomId, id: SessionId, config: &SessionConfig) -> &mut Session {
-        let budget = config.budget;
+        let (budget, tasks) = (config.budget, &self.tasks.0);
         self.sessions.entry(id).or_insert_with(|| {
             let driver = Driver {
                 session: id,
@@ -153,16 +146,20 @@ impl Port {
                 ca_file: self.ca_file.clone(),
                 counters: self.runtime.counters(),
             };
-            Session {
-                room,
-                token: self.token.child_token(),
-                mt: Arc::new(Mt::new(driver.clone())),
-                driver,
-                stt: None,
-                rate: None,
-                tts: HashMap::new(),
-                translations: HashMap::new(),
-            }
+            let (token, mt) = (self.token.child_token(), Arc::new(Mt::new(driver.clone())));
+            let (first, again) = (Arc::clone(&mt), Arc::clone(&mt));
+            tasks.spawn(
+                token.child_token(),
+                move || Arc::clone(&first).run(),
+                move |_| {
+                    let mt = Arc::clone(&again);
+                    async {
+                        mt.after_panic().await;
+                        Restart::Yes
+                    }
+                },
+            );
+            Session { room, token, mt, driver, stt: None, rate: None, tts: HashMap::new() }
         })
     }
 
@@ -236,47 +233,12 @@ impl Port {
         );
     }
 
-    fn warm(&mut self, room: RoomId, id: SessionId, config: &Arc<SessionConfig>) {
-        if !self.warmed.due(config) {
-            return;
-        }
-        let tasks = self.tasks.0.clone();
-        let session = self.session(room, id, config);
-        let (mt, config) = (Arc::clone(&session.mt), Arc::clone(config));
-        tasks.spawn(
-            session.token.child_token(),
-            move || Arc::clone(&mt).warm(Arc::clone(&config)),
-            |_| async { Restart::No },
-        );
-    }
-
     fn translate(&mut self, room: RoomId, job: TranslateJob) {
-        let tasks = self.tasks.0.clone();
+        let (segment, target) = (job.segment, job.target);
         let session = self.session(room, job.session, &job.config);
-        if session.translations.len() >= MOST_TRANSLATIONS {
-            session.translations.retain(|_, translation| !translation.is_finished());
+        if let Err(error) = session.mt.push(job) {
+            self.answer(room, FromNet::Translated { segment, target, result: Err(error) });
         }
-        if session.translations.len() >= MOST_TRANSLATIONS {
-            let error =
-                StageError::new(ErrorClass::RetryLater(None), "queue_full", "Too many texts wait for the translator.");
-            let (segment, target) = (job.segment, job.target);
-            return self.answer(room, FromNet::Translated { segment, target, result: Err(error) });
-        }
-        let key = (job.segment, job.target);
-        let (mt, again) = (Arc::clone(&session.mt), Arc::clone(&session.mt));
-        let kept = job.clone();
-        let handle = tasks.spawn(
-            session.token.child_token(),
-            move || Arc::clone(&mt).translate(job.clone()),
-            move |_| {
-                let (mt, job) = (Arc::clone(&again), kept.clone());
-                async {
-                    mt.after_panic(job).await;
-                    Restart::No
-                }
-            },
-        );
-        session.translations.insert(key, handle);
     }
 
     fn speak(&mut self, room: RoomId, job: SpeakJob) {

@@ -19,6 +19,8 @@ const OUT_FIRST: Duration = Duration::from_secs(30);
 const OUT_MOST: Duration = Duration::from_secs(300);
 /// A probe that has not reported by then was forgotten (its session ended); another one may go.
 const PROBE_LOST: Duration = Duration::from_secs(15);
+/// Who asks while a probe is under way is told to ask again after so long: it usually reports soon.
+const PROBE_WAIT: Duration = Duration::from_millis(250);
 
 /// May the provider be asked?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,7 @@ impl Circuit {
             None => Admission::Closed,
             Some(until) if now < until => Admission::Open(until - now),
             Some(_) => match self.probe {
-                Some(since) if now < since + PROBE_LOST => Admission::Open(since + PROBE_LOST - now),
+                Some(since) if now < since + PROBE_LOST => Admission::Open((since + PROBE_LOST - now).min(PROBE_WAIT)),
                 _ => {
                     self.probe = Some(now);
                     Admission::Probe

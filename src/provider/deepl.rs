@@ -75,14 +75,14 @@ struct Request<'a> {
 /// The JSON body for jobs with the same languages and settings, at most [`MOST_TEXTS`]; the context is the first one's.
 ///
 /// # Errors
-/// `Configuration` if DeepL does not know a language; `BadRequest` if there is no text, or the texts are too long
+/// `Configuration` with the code `language` if DeepL does not know one; `BadRequest` if there is no text, or the texts are too long
 /// for one request (code `413`: fewer of them may do).
 pub fn body(jobs: &[&TranslateJob]) -> Result<Vec<u8>, StageError> {
     let Some(job) = jobs.first() else {
         return Err(StageError::new(ErrorClass::BadRequest, "bad_text", "There is no text to translate."));
     };
     let unknown = |stage: &str, name: &str| {
-        StageError::new(ErrorClass::Configuration, "bad_settings", format!("DeepL does not translate {stage} {name}."))
+        StageError::new(ErrorClass::Configuration, "language", format!("DeepL does not translate {stage} {name}."))
     };
     let settings = &job.config.deepl;
     let context = context::newest(&job.context, settings.context_segments, MAX_CONTEXT).join(" ");
