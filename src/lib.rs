@@ -25,7 +25,7 @@
 //! | what is translated and spoken, deadlines, losses | `engine/room/segments` |
 //! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
-//! | a vendor's messages | `provider/deepgram`, `provider/deepl`, `provider/elevenlabs` |
+//! | a vendor's messages | `provider/deepgram`, `provider/deepl`, `provider/openai`, `provider/libretranslate`, `provider/elevenlabs` |
 //! | RTP, RTCP, DTMF, G.711, G.722, AudioSocket, jitter buffer (feature `telephony`) | `telephony/` |
 //! | calls from Asterisk, the control interface, `doctor` | `bin/mgw-rtp-shim/` (its `main.rs` has a map) |
 //! | connections, retries, limits | `net/` |

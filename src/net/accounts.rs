@@ -89,6 +89,11 @@ impl Account {
         lock(&self.circuit).is_open()
     }
 
+    /// It failed with what only a person or the next billing period can end, and has not served since.
+    pub(super) fn is_out(&self) -> bool {
+        lock(&self.circuit).error().is_some_and(|error| error.class == ErrorClass::ProviderOut)
+    }
+
     /// It has served.
     pub(super) fn succeeded(&self) {
         lock(&self.circuit).succeeded();
@@ -310,6 +315,21 @@ mod tests {
         others.report(0, Ok(()));
         assert_eq!(asked(&others), Ok(1));
         assert!(others.better_than(1) && !others.better_than(0));
+    }
+
+    #[test]
+    fn one_of_those_who_ask_keeps_it_warm() {
+        let account = Accounts::default().get("a", "u", "k");
+        let long = Duration::from_secs(3600);
+        assert_eq!([account.is_idle(long), account.is_idle(long)], [true, false]);
+        assert!(account.is_idle(Duration::ZERO));
+        let other = Accounts::default().get("a", "u", "k");
+        other.asks();
+        assert!(!other.is_idle(long));
+        for _ in 0..100 {
+            let pause = account.jitter(Duration::from_millis(100));
+            assert!(pause >= Duration::from_millis(75) && pause <= Duration::from_millis(125), "{pause:?}");
+        }
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ mod http;
 mod meter;
 mod mt;
 mod mt_http;
+mod mt_links;
 mod mt_queue;
 mod port;
 mod runtime;

@@ -3,10 +3,8 @@
 //! A task for each session serves its [`MtQueue`]. Each text has its own deadline. What fails goes to the next
 //! provider at once, and from the first on again after a pause; a connection that broke is made once anew before
 //! that. When nobody can serve, texts fail at once (unless the pause is short enough to be waited for), so that the
-//! original voice is heard; the next text or, without one, a request that costs nothing finds out that it is over.
-//!
-//! A connection that nobody used for [`KEEP_WARM`] is used by one such request for the whole process, as long as any
-//! session is in a call: vendors close idle ones after a minute or more, and a new one costs two round trips.
+//! original voice is heard; the next text or, without one, a request that costs nothing (see `mt_links`) finds out that
+//! it is over.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,16 +16,17 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
-use super::accounts::{Nobody, Pick, dialled};
+use super::accounts::{Pick, dialled};
 use super::counters::count;
 use super::http::{TIMEOUT, is_broken, late};
-use super::mt_http::{ask, greet, limits};
+use super::mt_http::{ask, limits};
+use super::mt_links::Out;
 use super::mt_queue::{Batch, MtQueue, Plan, Text, concerns_text};
 use super::runtime::lock;
 use super::{Driver, FromNet};
 use crate::config::{Language, MtProvider, SessionConfig};
 use crate::engine::{SegmentId, TranslateJob};
-use crate::provider::{ErrorClass, LinkState, Stage, StageError};
+use crate::provider::{ErrorClass, Stage, StageError};
 
 /// First and longest pause before a text begins again from the first provider.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
@@ -36,9 +35,6 @@ const ROUND_PAUSE_MOST: Duration = Duration::from_secs(1);
 const WORTH_WAITING: Duration = Duration::from_secs(2);
 /// A try is not begun with less time than this.
 const LEAST_TRY: Duration = Duration::from_millis(200);
-/// An idle connection is used after so long.
-const KEEP_WARM: Duration = Duration::from_secs(50);
-const WARM_DEADLINE: Duration = Duration::from_secs(10);
 /// After a time-out kept connections are not used for so long: one may be dead, which the pings of HTTP/2 find out
 /// within this time.
 const DISTRUST: Duration = Duration::from_secs(13);
@@ -47,42 +43,33 @@ const LONG: Duration = Duration::from_secs(3600);
 
 /// What the translations of one session share.
 pub(super) struct Mt {
-    driver: Driver,
-    queue: MtQueue,
-    shared: Mutex<Shared>,
+    pub(super) driver: Driver,
+    pub(super) queue: MtQueue,
+    pub(super) shared: Mutex<Shared>,
 }
 
 #[derive(Default)]
-struct Shared {
-    plan: Option<Arc<Plan>>,
+pub(super) struct Shared {
+    pub(super) plan: Option<Arc<Plan>>,
     /// The last state told: who serves, or who is down with which code, and whether another one is asked at once.
-    told: Option<(&'static str, Option<(String, bool)>)>,
+    pub(super) told: Option<(&'static str, Option<(String, bool)>)>,
     /// Nobody can serve.
-    out: Option<Out>,
+    pub(super) out: Option<Out>,
     /// When to look whether a connection is to be kept warm.
-    warm_at: Option<Instant>,
+    pub(super) warm_at: Option<Instant>,
     /// Whose kept connections are not used, and since when.
     distrust: HashMap<&'static str, Instant>,
     /// Requests under way.
     requests: usize,
 }
 
-/// Nobody can serve a session.
-#[derive(Clone, Copy)]
-struct Out {
-    /// When one of them may be asked again.
-    until: Instant,
-    /// It is the session's settings, so that others' success says nothing.
-    settings: bool,
-}
-
 /// What became of something that ran.
-enum Outcome {
+pub(super) enum Outcome {
     Asked { batch: Batch, pick: Pick<MtProvider>, result: Result<Vec<String>, StageError> },
     Greeted { plan: Arc<Plan>, pick: Pick<MtProvider>, probe: bool, result: Result<(), StageError> },
 }
 
-type Work = FuturesUnordered<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
+pub(super) type Work = FuturesUnordered<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
 
 impl Mt {
     pub(super) fn new(driver: Driver) -> Self {
@@ -237,12 +224,9 @@ impl Mt {
         let (config, name) = (&batch.plan.config, pick.provider.as_str());
         let jobs: Vec<&TranslateJob> = batch.texts.iter().map(|(_, job)| &**job).collect();
         let deadline = || batch.deadline.min(Instant::now() + config.mt_timeout);
-        // A text in a language that the vendor does not know is not even sent.
-        let able =
-            |job: &TranslateJob| pick.provider.translates_from(job.source) && pick.provider.translates_into(job.target);
         let spend = || {
             pick.account.asks();
-            jobs.iter().filter(|job| able(job)).for_each(|job| self.driver.meter.mt(&job.text));
+            jobs.iter().for_each(|job| self.driver.meter.mt(&job.text));
         };
         let work = async {
             let dialer = self.driver.dialer().await?;
@@ -311,78 +295,6 @@ impl Mt {
         }
     }
 
-    /// Keeps a connection warm, and looks whether somebody can serve again.
-    async fn look_after_connections(self: &Arc<Self>, work: &mut Work) {
-        let now = Instant::now();
-        let (plan, out, warm) = {
-            let mut shared = lock(&self.shared);
-            let out = shared.out.filter(|out| out.until <= now);
-            if out.is_some() {
-                shared.out = None;
-            }
-            let warm = shared.warm_at.is_some_and(|at| at <= now);
-            if warm {
-                shared.warm_at = Some(now + KEEP_WARM);
-            }
-            (shared.plan.clone(), out, warm)
-        };
-        let Some(plan) = plan.filter(|_| out.is_some() || warm) else { return };
-        if self.driver.meter.check(Stage::Mt).is_err() {
-            return;
-        }
-        let pick = match plan.roster.pick(0) {
-            Ok(pick) => pick,
-            Err(nobody) => return self.nobody(&plan, &nobody).await,
-        };
-        // An open account has let us through as its probe, so it must be asked.
-        let probe = pick.account.is_open() || out.is_some_and(|out| out.settings);
-        if !probe && !pick.account.is_idle(KEEP_WARM) {
-            if out.is_some() {
-                // Another session has found that it serves again.
-                self.tell(pick.provider.as_str(), None).await;
-            }
-            return;
-        }
-        let probe = probe || out.is_some();
-        pick.account.asks();
-        let mt = Arc::clone(self);
-        work.push(Box::pin(async move {
-            let greeting = async {
-                let dialer = mt.driver.dialer().await?;
-                greet(&dialer.pooled, pick.provider, &plan.config, Instant::now() + WARM_DEADLINE).await
-            };
-            let result = greeting.await.map_err(|error| error.without(&keys(&plan.config).collect::<Vec<_>>()));
-            Outcome::Greeted { plan, pick, probe, result }
-        }));
-    }
-
-    async fn greeted(&self, plan: &Plan, pick: Pick<MtProvider>, probe: bool, result: Result<(), StageError>) {
-        match result {
-            Ok(()) => {
-                plan.roster.report(pick.index, Ok(()));
-                self.tell(pick.provider.as_str(), None).await;
-            }
-            // A passing failure is left to the first text to find out, unless it is what we wanted to know.
-            Err(error) if error.is_passing() && !probe => {}
-            Err(error) => {
-                plan.roster.report(pick.index, Err(&error));
-                if pick.index + 1 < plan.config.mt_providers.len() {
-                    self.tell(pick.provider.as_str(), Some((error, Some(Duration::ZERO)))).await;
-                }
-                // Whether another one can serve, and until when none can, is looked at at once.
-                lock(&self.shared).out = Some(Out { until: Instant::now(), settings: true });
-            }
-        }
-    }
-
-    /// Nobody can be asked now: says so, and when that will be looked at again.
-    async fn nobody(&self, plan: &Plan, nobody: &Nobody) {
-        let until = Instant::now() + nobody.retry_in.max(Duration::from_millis(10));
-        let settings = nobody.error.class == ErrorClass::Configuration;
-        lock(&self.shared).out = Some(Out { until, settings });
-        self.tell(preferred(plan), Some((nobody.error.clone(), Some(nobody.retry_in)))).await;
-    }
-
     async fn give_up(&self, number: u64, error: StageError) {
         if let Some(text) = self.queue.take(number) {
             self.answer(&text, Err(error)).await;
@@ -397,31 +309,14 @@ impl Mt {
         let (segment, target) = (text.job.segment, text.job.target);
         self.driver.outbox.send(FromNet::Translated { segment, target, result }).await;
     }
-
-    /// Tells a state if it is another one: `provider` serves, or is down for a reason and until when.
-    async fn tell(&self, provider: &'static str, down: Option<(StageError, Option<Duration>)>) {
-        let at_once = |retry_in: &Option<Duration>| *retry_in == Some(Duration::ZERO);
-        let brief = (provider, down.as_ref().map(|(error, retry_in)| (error.code.clone(), at_once(retry_in))));
-        {
-            let mut shared = lock(&self.shared);
-            if down.is_none() {
-                shared.out = None;
-            }
-            if shared.told.replace(brief.clone()) == Some(brief) {
-                return;
-            }
-        }
-        let state = down.map_or(LinkState::Ready, |(error, retry_in)| LinkState::Down { error, retry_in });
-        self.driver.link(Stage::Mt, provider, state).await;
-    }
 }
 
-fn preferred(plan: &Plan) -> &'static str {
+pub(super) fn preferred(plan: &Plan) -> &'static str {
     plan.config.mt_providers.first().map_or("", |provider| provider.as_str())
 }
 
 /// All keys that a translator could echo.
-fn keys(config: &SessionConfig) -> impl Iterator<Item = &str> {
+pub(super) fn keys(config: &SessionConfig) -> impl Iterator<Item = &str> {
     let more = [&config.openai.api_key, &config.libretranslate.api_key];
     std::iter::once(&config.deepl.api_key).chain(more.into_iter().flatten()).map(|key| key.expose())
 }

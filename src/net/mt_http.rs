@@ -79,38 +79,53 @@ async fn complete(request: reqwest::RequestBuilder, deadline: Instant) -> Result
     read.await.map_err(|error: StageError| error.with_request_id(request_id.as_deref()))
 }
 
-/// A request that costs nothing: it opens a connection and shows whether the provider is there, takes the key and
-/// has anything left. A server that does not know this request is there, too.
+/// A request that costs nothing: it opens a connection and shows whether the provider is there, takes the key and,
+/// where it can be told, has anything left. A server that does not know this request is there, too.
+///
+/// With `quota`, whether there is anything left is what is asked for: where nothing else tells, a completion of one
+/// token is asked for.
 pub(super) async fn greet(
     client: &reqwest::Client,
     provider: MtProvider,
     config: &SessionConfig,
+    quota: bool,
     deadline: Instant,
 ) -> Result<(), StageError> {
-    let unknown = |error: StageError| match error.class {
-        ErrorClass::BadRequest => Ok(Vec::new()),
-        ErrorClass::Configuration if error.code == "404" => Ok(Vec::new()),
-        _ => Err(error),
+    let (request, refusal): (_, Refusal) = match provider {
+        MtProvider::Deepl => (
+            client.get(deepl::usage_url(&config.deepl.base_url)).headers(deepl::headers(config)?),
+            |status, headers, body| unknown(status).unwrap_or_else(|| deepl::http_error(status, headers, body)),
+        ),
+        MtProvider::Openai if quota => (
+            client
+                .post(openai::completions_url(&config.openai.base_url))
+                .headers(openai::headers(&config.openai)?)
+                .body(openai::smallest(&config.openai)),
+            openai::http_error,
+        ),
+        MtProvider::Openai => (
+            client.get(openai::models_url(&config.openai.base_url)).headers(openai::headers(&config.openai)?),
+            |status, headers, body| unknown(status).unwrap_or_else(|| openai::http_error(status, headers, body)),
+        ),
+        MtProvider::Libretranslate => (
+            client
+                .get(libretranslate::languages_url(&config.libretranslate.base_url))
+                .headers(libretranslate::headers()),
+            |status, headers, body| {
+                unknown(status).unwrap_or_else(|| libretranslate::http_error(status, headers, body))
+            },
+        ),
     };
-    match provider {
-        MtProvider::Deepl => {
-            let request = client.get(deepl::usage_url(&config.deepl.base_url)).headers(deepl::headers(config)?);
-            deepl::check_usage(&fetch(request, deadline, MOST_REPLY, deepl::http_error).await.or_else(unknown)?)
-        }
-        MtProvider::Openai => {
-            let headers = openai::headers(&config.openai)?;
-            let request = client.get(openai::models_url(&config.openai.base_url)).headers(headers);
-            // Compatible servers without this request have codes of their own for that.
-            let refusal: Refusal = |status, headers, body| match status {
-                404 | 501 => StageError::new(ErrorClass::BadRequest, "404", ""),
-                status => openai::http_error(status, headers, body),
-            };
-            fetch(request, deadline, MOST_REPLY, refusal).await.or_else(unknown).map(drop)
-        }
-        MtProvider::Libretranslate => {
-            let url = libretranslate::languages_url(&config.libretranslate.base_url);
-            let request = client.get(url).headers(libretranslate::headers());
-            fetch(request, deadline, MOST_REPLY, libretranslate::http_error).await.or_else(unknown).map(drop)
-        }
+    match fetch(request, deadline, MOST_REPLY, refusal).await {
+        Ok(reply) if provider == MtProvider::Deepl => deepl::check_usage(&reply),
+        Ok(_) => Ok(()),
+        Err(error) if error.class == ErrorClass::BadRequest => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+/// Servers that are merely compatible may not know a request that only looks.
+fn unknown(status: u16) -> Option<StageError> {
+    matches!(status, 404 | 405 | 501)
+        .then(|| StageError::new(ErrorClass::BadRequest, "unknown", "There is no such request."))
 }

@@ -259,3 +259,117 @@ impl MtQueue {
 pub(super) fn concerns_text(error: &StageError) -> bool {
     error.class == ErrorClass::BadRequest || (error.class == ErrorClass::Configuration && error.code == "language")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::SessionId;
+    use crate::provider::test_config::{config, language};
+
+    fn plan() -> Arc<Plan> {
+        Arc::new(Plan::new(Arc::new(config(&[])), &Accounts::default()))
+    }
+
+    fn push(queue: &MtQueue, plan: &Arc<Plan>, segment: u64, text: &str, target: &str, now: Instant) -> bool {
+        let job = TranslateJob {
+            session: SessionId(1),
+            segment: SegmentId(segment),
+            source: language("en"),
+            target: language(target),
+            text: text.to_owned(),
+            context: Vec::new(),
+            config: Arc::clone(&plan.config),
+            budget: Duration::from_secs(segment),
+        };
+        queue.push(job, Arc::clone(plan), now)
+    }
+
+    fn numbers(batch: Option<Batch>) -> Vec<u64> {
+        batch.into_iter().flat_map(|batch| batch.texts).map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn only_what_belongs_together_goes_together() {
+        let (queue, one, other, now) = (MtQueue::default(), plan(), plan(), Instant::now());
+        for (segment, plan, target) in
+            [(1, &one, "es"), (2, &one, "nl"), (3, &other, "es"), (4, &one, "es"), (5, &one, "es"), (6, &one, "es")]
+        {
+            assert!(push(&queue, plan, segment, "four", target, now));
+        }
+        let ready = |queue: &MtQueue| queue.ready(now).map(|(number, _)| number);
+        assert_eq!(ready(&queue), Some(1));
+        assert_eq!(numbers(queue.start(1, 3, 100, now)), [1, 4, 5], "at most three");
+        assert_eq!(numbers(queue.start(2, 9, 100, now)), [2]);
+        assert_eq!(numbers(queue.start(3, 9, 100, now)), [3]);
+        assert_eq!(numbers(queue.start(6, 9, 1, now)), [6], "the first one goes whatever its length");
+        assert_eq!(ready(&queue), None);
+        queue.separate([1, 4, 5].into_iter());
+        assert_eq!(ready(&queue), Some(1), "first come, first served again");
+        assert_eq!(numbers(queue.start(1, 9, 100, now)), [1]);
+        assert_eq!(numbers(queue.start(4, 9, 100, now)), [4]);
+        queue.postpone(5, now + Duration::from_secs(1));
+        assert_eq!((ready(&queue), queue.due(false)), (None, Some(now + Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn what_is_taken_out_cannot_be_answered_twice() {
+        let (queue, plan, now) = (MtQueue::default(), plan(), Instant::now());
+        for segment in 1..=4 {
+            push(&queue, &plan, segment, "x", "es", now);
+        }
+        assert_eq!(numbers(queue.start(1, 3, 100, now)), [1, 2, 3]);
+        assert_eq!(queue.expired(now + Duration::from_secs(1)).len(), 1);
+        assert!(queue.take(1).is_none(), "its time was over");
+        assert!(queue.take(2).is_some() && queue.take(2).is_none());
+        let segments = |texts: Vec<Text>| texts.iter().map(|text| text.job.segment.0).collect::<Vec<_>>();
+        assert_eq!(segments(queue.orphans()), [3], "after a panic those under way are answered");
+        assert!(queue.take(3).is_none());
+        let error = StageError::new(ErrorClass::RetryNow, "x", "x");
+        assert!(!queue.failed(3, 0, "deepl", &error));
+        queue.cancel(SegmentId(4), language("nl"));
+        assert!(queue.ready(now).is_some(), "another language");
+        queue.cancel(SegmentId(4), language("es"));
+        assert!(queue.ready(now).is_none());
+    }
+
+    #[test]
+    fn another_round_follows_where_it_may_help() {
+        let bad = |class, code| StageError::new(class, code, "x");
+        for (errors, given_back) in [
+            (vec![bad(ErrorClass::RetryNow, "timeout")], false),
+            (vec![bad(ErrorClass::BadRequest, "400")], true),
+            (vec![bad(ErrorClass::Configuration, "language")], true),
+            // The circuit then says why, and until when.
+            (vec![bad(ErrorClass::Configuration, "403")], false),
+            (vec![bad(ErrorClass::RetryNow, "timeout"), bad(ErrorClass::BadRequest, "400")], false),
+            (vec![bad(ErrorClass::ProviderOut, "456"), bad(ErrorClass::BadRequest, "400")], true),
+        ] {
+            let (queue, plan, now) = (MtQueue::default(), plan(), Instant::now());
+            push(&queue, &plan, 1, "x", "es", now);
+            for (index, error) in errors.iter().enumerate() {
+                queue.start(1, 1, 100, now);
+                assert!(queue.failed(1, index, "deepl", error));
+            }
+            let text = queue.next_round(1, now, |_| Duration::from_secs(1));
+            assert_eq!(text.is_some(), given_back, "{errors:?}");
+            let passing = errors.iter().any(StageError::is_passing);
+            assert_eq!(queue.ready(now).is_some(), !given_back && !passing, "{errors:?}: waits if it may pass");
+        }
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let (queue, plan, now) = (MtQueue::default(), plan(), Instant::now());
+        let taken = (1..=MOST_TEXTS as u64 + 1).filter(|segment| push(&queue, &plan, *segment, "x", "es", now));
+        assert_eq!(taken.count(), MOST_TEXTS);
+    }
+
+    #[test]
+    fn settings_of_other_stages_do_not_separate_texts() {
+        let plan = plan();
+        assert!(plan.serves(&config(&[("tts.voice", "another")])));
+        for other in [("deepl.formality", "prefer_more"), ("mt.timeout_ms", "300"), ("openai.model", "another")] {
+            assert!(!plan.serves(&config(&[other])), "{other:?}");
+        }
+    }
+}

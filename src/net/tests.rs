@@ -1,6 +1,9 @@
 //! The drivers against scripted vendors on loopback.
 
 mod mt;
+mod mt_batches;
+mod mt_failover;
+mod mt_vendor;
 mod stt;
 #[cfg(all(feature = "local-cloud", feature = "tls-rustls"))]
 mod tls;

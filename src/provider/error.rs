@@ -13,6 +13,9 @@ const MAX_CODE: usize = 64;
 /// Longest pause a vendor may ask for; more would leave a call dead on a typing error of theirs.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
+/// A text in a code that is at least so long, in characters, is no coincidence.
+const SHORTEST_ECHO: usize = 5;
+
 impl StageError {
     /// An error with a code and a sentence of bounded length, free of control characters.
     pub fn new(class: ErrorClass, code: impl AsRef<str>, message: impl AsRef<str>) -> Self {
@@ -34,13 +37,16 @@ impl StageError {
 
     /// The same without any of `private` (a key, a text that was said) in what a vendor echoed.
     pub fn without(mut self, private: &[&str]) -> Self {
+        const HIDDEN: &str = "the provider's words are not shown because they repeat private data";
         for text in private.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             // A vendor may echo the beginning only, or clip what it echoes.
             let head: String = text.chars().take(24).collect();
-            for field in [&mut self.message, &mut self.code] {
-                if field.contains(&head) {
-                    *field = "the provider's words are not shown because they repeat private data".to_owned();
-                }
+            if self.message.contains(&head) {
+                HIDDEN.clone_into(&mut self.message);
+            }
+            // A code such as `429` may hold a short word by chance; what is longer was echoed.
+            if self.code.contains(&head) && head.chars().count() >= SHORTEST_ECHO {
+                HIDDEN.clone_into(&mut self.code);
             }
             if self.request_id.as_deref().is_some_and(|id| id.contains(&head)) {
                 self.request_id = None;
@@ -182,5 +188,8 @@ mod tests {
         assert!(!format!("{error:?}").contains(&key[..24]), "{error:?}");
         let kept = StageError::new(ErrorClass::BadRequest, "400", "Bad language").without(&[key]);
         assert_eq!(kept.message, "Bad language");
+        let code = |code, said| StageError::new(ErrorClass::BadRequest, code, "").without(&[said]).code;
+        assert_eq!(code("429", "4"), "429", "a code is not lost because somebody said a number");
+        assert!(!code("bad word: canary", "canary").contains("canary"));
     }
 }

@@ -95,6 +95,13 @@ pub fn body(job: &TranslateJob) -> Result<Vec<u8>, StageError> {
         .map_err(|_| StageError::new(ErrorClass::BadRequest, "bad_text", "The text cannot be put into JSON."))
 }
 
+/// The JSON body of the smallest completion there is: whether it is refused shows whether the account has anything
+/// left, which no other request does.
+pub fn smallest(settings: &OpenaiConfig) -> Vec<u8> {
+    let messages = [serde_json::json!({"role": "user", "content": "1"})];
+    serde_json::json!({"model": settings.model, "messages": messages, "max_tokens": 1}).to_string().into_bytes()
+}
+
 /// A reply (or a piece of a streamed one).
 #[derive(Deserialize)]
 struct Chunk {
