@@ -195,11 +195,11 @@ impl Mt {
     }
 
     async fn start_one(self: &Arc<Self>, number: u64, text: &Text, pick: Pick<MtProvider>, work: &mut Work) {
-        if let Some((failed, error)) = text.failed.as_ref().filter(|_| text.untold) {
-            if *failed != pick.provider.as_str() {
-                self.tell(failed, Some((error.clone(), Some(Duration::ZERO)))).await;
-                self.queue.told(number);
-            }
+        if let Some((failed, error)) = text.failed.as_ref().filter(|_| text.untold)
+            && *failed != pick.provider.as_str()
+        {
+            self.tell(failed, Some((error.clone(), Some(Duration::ZERO)))).await;
+            self.queue.told(number);
         }
         let (texts, bytes) = limits(pick.provider);
         // What waits goes together only if it had to wait otherwise.

@@ -47,7 +47,8 @@ fn first_fails(
 fn what_fails_is_served_by_the_next_provider_and_the_first_one_is_asked_again() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"transl";
     // (name, requests that fail, what is told of the first provider)
-    let table: Vec<(&str, usize, &str, Box<dyn Fn() -> Act + Send + Sync>)> = vec![
+    type Fault = Box<dyn Fn() -> Act + Send + Sync>;
+    let table: Vec<(&str, usize, &str, Fault)> = vec![
         ("reset", 2, "connection", Box::new(|| Act::Reset(Vec::new()))),
         ("closed", 2, "connection", Box::new(|| Act::Raw(Vec::new()))),
         ("reset in the body", 2, "connection", Box::new(|| Act::Reset(head.into()))),
@@ -107,29 +108,28 @@ fn broken_event_streams_are_served_by_the_next_provider() {
     let end = |reason: &str| {
         format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{reason}\"}}]}}\n\n")
     };
-    // (name, requests that fail, code; none if it is the text and not the provider)
-    let table: Vec<(&str, usize, Option<&str>, Vec<Vec<u8>>)> = vec![
-        ("ends in the middle", 1, Some("bad_reply"), vec![HALF.into()]),
-        ("no JSON", 1, Some("bad_reply"), vec![HALF.into(), b"data: {{{\n\n".to_vec()]),
+    type Pieces = Vec<Vec<u8>>;
+    // (name, code, none if it is the text and not the provider; what comes)
+    let table: Vec<(&str, Option<&str>, Pieces)> = vec![
+        ("ends in the middle", Some("bad_reply"), vec![HALF.into()]),
+        ("no JSON", Some("bad_reply"), vec![HALF.into(), b"data: {{{\n\n".to_vec()]),
         (
             "not UTF-8",
-            1,
             Some("bad_reply"),
             vec![b"data: {\"choices\":[{\"delta\":{\"content\":\"\xc3\x28\"}}]}\n\n".to_vec()],
         ),
         (
             "error",
-            1,
             Some("server_error"),
             vec![HALF.into(), b"data: {\"error\":{\"type\":\"server_error\"}}\n\n".to_vec()],
         ),
-        ("named error", 1, Some("stream_error"), vec![HALF.into(), b"event: error\ndata: {}\n\n".to_vec()]),
-        ("endless", 1, Some("reply_too_long"), vec![": x\n".repeat(300_000).into_bytes()]),
-        ("too long", 1, None, vec![HALF.into(), end("length").into_bytes()]),
-        ("filtered", 1, None, vec![HALF.into(), end("content_filter").into_bytes()]),
+        ("named error", Some("stream_error"), vec![HALF.into(), b"event: error\ndata: {}\n\n".to_vec()]),
+        ("endless", Some("reply_too_long"), vec![": x\n".repeat(300_000).into_bytes()]),
+        ("too long", None, vec![HALF.into(), end("length").into_bytes()]),
+        ("filtered", None, vec![HALF.into(), end("content_filter").into_bytes()]),
     ];
-    for (name, bad, code, pieces) in table {
-        let (asked, told) = first_fails("openai", bad, move || events(pieces.clone()));
+    for (name, code, pieces) in table {
+        let (asked, told) = first_fails("openai", 1, move || events(pieces.clone()));
         assert_eq!(asked, ["One", "Two"], "{name}");
         let down = code.map(|code| format!("openai down {code} at once"));
         let want: Vec<String> =
