@@ -14,8 +14,10 @@ use crate::provider::StageError;
 const MAX_CACHED: usize = 16;
 /// Idle connections are kept longer than people pause; a peer that closes earlier costs one retry.
 const POOL_IDLE: Duration = Duration::from_secs(300);
-/// Shows that an idle HTTP/2 connection still lives.
-const HTTP2_PING: Duration = Duration::from_secs(20);
+/// Shows that an HTTP/2 connection still lives, and how long the answer may take. There is one such connection for a
+/// vendor, not one for a session.
+const HTTP2_PING: Duration = Duration::from_secs(10);
+const HTTP2_PONG: Duration = Duration::from_secs(3);
 
 /// TLS settings and the HTTP clients over them.
 pub(super) struct Dialer {
@@ -72,7 +74,7 @@ fn make(ca_file: Option<&Path>) -> Result<Dialer, StageError> {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(if keep { 8 } else { 0 })
             .http2_keep_alive_interval(HTTP2_PING)
-            .http2_keep_alive_timeout(Duration::from_secs(5))
+            .http2_keep_alive_timeout(HTTP2_PONG)
             .http2_keep_alive_while_idle(keep);
         tls.http(builder).build().map_err(|error| bad_tls(format!("HTTP cannot be set up: {error}")))
     };

@@ -1,7 +1,9 @@
 //! Who translates for a session, as far as it is told; connections that are ready before the first word; and the way
 //! back when nobody could serve.
-//! A connection that nobody used for [`KEEP_WARM`] is used by one such request for the whole process, as long as any
-//! session is in a call: vendors close idle ones after a minute or more, and a new one costs two round trips.
+//!
+//! A connection that nobody used for [`KEEP_WARM`] is used by one request that costs nothing, for the whole process, as
+//! long as any session is in a call: vendors close idle ones after a minute or more, and a new one costs two round
+//! trips. Only the account that would be asked next is kept warm so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,9 @@ use crate::provider::{ErrorClass, LinkState, Stage, StageError};
 
 /// An idle connection is used after so long.
 const KEEP_WARM: Duration = Duration::from_secs(50);
+/// A request that costs nothing may take so long.
 const WARM_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Nobody can serve a session.
 #[derive(Clone, Copy)]
 pub(super) struct Out {
@@ -75,6 +79,7 @@ impl Mt {
         }));
     }
 
+    /// What became of a request that costs nothing.
     pub(super) async fn greeted(
         &self,
         plan: &Plan,
