@@ -175,7 +175,7 @@ impl Port {
         }
         let token = session.token.child_token();
         let queue = Arc::new(SttQueue::new(rate));
-        let stt = Arc::new(Stt { driver: session.driver.clone(), config, queue: Arc::clone(&queue) });
+        let stt = Arc::new(Stt::new(session.driver.clone(), config, Arc::clone(&queue)));
         session.stt = Some((token.clone(), queue));
         session.rate = Some(rate);
         let again = Arc::clone(&stt);

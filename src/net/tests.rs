@@ -1,6 +1,7 @@
 //! The drivers against scripted vendors on loopback.
 
 mod mt;
+mod replay;
 mod stt;
 #[cfg(all(feature = "local-cloud", feature = "tls-rustls"))]
 mod tls;
