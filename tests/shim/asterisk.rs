@@ -66,7 +66,7 @@ pub fn wait_words(what: &str, count: usize, heard: impl Fn() -> Vec<i16>) {
 
 /// Nothing is left: no channel or bridge in Asterisk, no leg in the shim.
 pub fn wait_empty(gateway: &Asterisk, shim: &Shim) {
-    wait_for("an empty Asterisk", 40 * S, || gateway.leftovers().is_empty());
+    gateway.wait_empty(40 * S);
     wait_for("a shim without legs", 40 * S, || shim.metric("mgw_shim_legs") == 0.0 && shim.calls().is_empty());
     assert_eq!(shim.metric("mgw_sessions"), 0.0);
 }

@@ -41,7 +41,7 @@ fn callers_to_7000_and_8888_hear_every_word() {
         // Hang-up both ways: the phone that stays is hung up by the shim.
         a.hang_up();
         b.wait_gone();
-        wait_for("an empty Asterisk", 40 * S, || gateway.leftovers().is_empty());
+        gateway.wait_empty(40 * S);
         wait_for("a shim without legs", 40 * S, || shim.metric("mgw_shim_legs") == 0.0);
     }
     assert_eq!(cloud.stats()["violations"], json!([]));

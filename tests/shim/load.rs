@@ -197,7 +197,7 @@ fn twenty_calls_lose_no_word_and_leak_nothing() {
     let cloud = Cloud::start("");
     let shim = shim_for(&gateway, &cloud, "", "");
     let empty = || {
-        wait_for("an empty Asterisk", 60 * S, || gateway.leftovers().is_empty());
+        gateway.wait_empty(60 * S);
         wait_for("a shim without sessions", 60 * S, || {
             shim.metric("mgw_shim_legs") == 0.0 && shim.metric("mgw_sessions") == 0.0
         });

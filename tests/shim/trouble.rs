@@ -175,6 +175,6 @@ fn nobody_is_left_behind_when_the_shim_stops() {
             })
         };
         assert!(ended, "{}", std::fs::read_to_string(log).unwrap_or_default());
-        wait_for("an empty Asterisk", 40 * S, || gateway.leftovers().is_empty());
+        gateway.wait_empty(40 * S);
     }
 }
