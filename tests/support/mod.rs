@@ -157,12 +157,18 @@ pub fn events(gateway: &Gateway) -> Vec<Value> {
     }
 }
 
-/// Waits for a condition, generously; panics with `what` when it never comes.
+/// Waits for a condition, generously; panics with `what` when it never comes. A look that costs much, such as decoding a
+/// recording, is not taken again at once: the machine belongs to what is tested.
 pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + limit;
-    while !condition() {
+    loop {
+        let look = Instant::now();
+        if condition() {
+            return;
+        }
         assert!(Instant::now() < until, "waited {limit:?} for {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        let rest = 4 * look.elapsed();
+        std::thread::sleep(rest.clamp(Duration::from_millis(10), Duration::from_secs(1)));
     }
 }
 
