@@ -15,7 +15,7 @@ use super::stt::Stt;
 use super::stt_queue::SttQueue;
 use super::tts::Tts;
 use super::tts_queue::{Closing, TtsQueue};
-use super::{Counters, Driver, FromNet, Meter, Outbox};
+use super::{Counters, Driver, FromNet, Meter, Outbox, Spent};
 use crate::config::{Language, SessionConfig};
 use crate::engine::{NetCommand, RoomId, SegmentId, SessionId, SpeakJob, TranslateJob};
 use crate::provider::stream_clock::samples_to_time;
@@ -134,6 +134,11 @@ impl Port {
     /// Sessions that something runs for.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// What was spent for a session so far, since something first ran for it.
+    pub fn spent(&self, session: SessionId) -> Spent {
+        self.sessions.get(&session).map_or_else(Spent::default, |session| session.driver.meter.spent())
     }
 
     /// What the drivers of the whole runtime count.
