@@ -1,5 +1,6 @@
 //! Speaks the vendors' protocols to the emulator as a client that shares no code with the library.
 
+mod broken;
 #[path = "../../src/bin/mgw-local-cloud/coded/codec.rs"]
 mod codec;
 mod deepgram;
@@ -7,4 +8,5 @@ mod deepl;
 mod elevenlabs;
 mod faults;
 mod harness;
+mod hostile;
 mod process;

@@ -65,7 +65,7 @@ pub async fn translate(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let _busy = ctl.busy(app.scenario().deepl.keep_alive_ms);
-    if let Err(response) = fault::on_request(&app, &ctl, Stage::Mt, false).await {
+    if let Err(response) = fault::on_plain_request(&app, &ctl, Stage::Mt, "/v2/translate").await {
         return traced(&app, response);
     }
     let begin = Instant::now();

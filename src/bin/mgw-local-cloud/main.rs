@@ -33,6 +33,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
+/// Services with keys of their own.
+const SERVICES: [&str; 5] = ["deepgram", "deepl", "elevenlabs", "openai", "libretranslate"];
+
 #[derive(Parser, Debug)]
 #[command(
     version,
@@ -91,7 +94,7 @@ struct Serve {
     /// Scenario file (TOML): latencies, pacing, faults.
     #[arg(long)]
     scenario: Option<PathBuf>,
-    /// Accepts this key only, as SERVICE=KEY with deepgram, deepl or elevenlabs; may be repeated.
+    /// Accepts this key only, as SERVICE=KEY with deepgram, deepl, elevenlabs, openai or libretranslate; may be repeated.
     #[arg(long, value_name = "SERVICE=KEY")]
     api_key: Vec<String>,
     /// Speaks TLS with a certificate of a test authority made at start.
@@ -153,10 +156,10 @@ fn run(ask: &Serve) -> Result<(), String> {
     let mut keys: HashMap<String, Vec<String>> = HashMap::new();
     for pair in &ask.api_key {
         match pair.split_once('=') {
-            Some((service @ ("deepgram" | "deepl" | "elevenlabs"), key)) if !key.is_empty() => {
+            Some((service, key)) if SERVICES.contains(&service) && !key.is_empty() => {
                 keys.entry(service.to_owned()).or_default().push(key.to_owned());
             }
-            _ => return Err("--api-key: want deepgram=KEY, deepl=KEY or elevenlabs=KEY".to_owned()),
+            _ => return Err(format!("--api-key: want SERVICE=KEY with {}", SERVICES.join(", "))),
         }
     }
     let engine: Arc<dyn Engine> = match ask.engine {

@@ -34,7 +34,7 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn stats(State(app): State<Arc<App>>) -> Response {
-    Json(app.stats.with(|n| n.clone())).into_response()
+    Json(app.numbers()).into_response()
 }
 
 async fn reset_stats(State(app): State<Arc<App>>) -> StatusCode {
@@ -73,7 +73,7 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App
         match accepted {
             Ok((stream, _)) => {
                 app.stats.with(|n| n.tcp_connections += 1);
-                tokio::spawn(connection(stream, tls.clone(), router.clone()));
+                tokio::spawn(connection(stream, tls.clone(), router.clone(), app.clone()));
             }
             // Out of descriptors, most likely: give connections time to go.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -81,10 +81,10 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, app: Arc<App>) {
     // Small messages must not wait for acknowledgements; failing to set it only costs time.
     let _ = stream.set_nodelay(true);
-    let ctl = ConnCtl::new();
+    let ctl = ConnCtl::new(app);
     let io = match tls {
         None => Io::plain(stream, ctl.clone()),
         Some(acceptor) => {

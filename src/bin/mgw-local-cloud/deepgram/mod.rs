@@ -9,12 +9,12 @@ mod vad;
 use crate::app::App;
 use crate::conn::ConnCtl;
 use crate::engine::EngineErrorKind;
-use crate::fault::{self, Open};
+use crate::fault::vendor::NET_0001;
+use crate::fault::{self, Open, Place};
 use crate::g711;
 use crate::scenario::{Fault, On, Stage};
 use crate::stats::keep_last;
 use axum::Json;
-use axum::extract::rejection::ExtensionRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, RawQuery, State};
@@ -30,19 +30,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 
-const NET_0001: &str =
-    "Deepgram did not receive audio data or a text message within the timeout window. See https://dpgr.am/net0001";
+const PATH: &str = "/v1/listen";
 
 /// `GET /v1/listen`
 pub async fn listen(
     State(app): State<Arc<App>>,
-    ctl: Result<Extension<Arc<ConnCtl>>, ExtensionRejection>,
+    Extension(ctl): Extension<Arc<ConnCtl>>,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let ctl = ctl.map_or_else(|_| ConnCtl::new(), |Extension(ctl)| ctl);
-    let fault = match fault::on_request(&app, &ctl, Stage::Stt, true).await {
+    let fault = match fault::on_request(&app, &ctl, Stage::Stt, PATH, true).await {
         Ok(fault) => fault,
         Err(response) => return response,
     };
@@ -98,7 +96,7 @@ pub async fn listen(
     let rate = query.sample_rate;
     let seed = app.chance(RngExt::random);
     let session = Session::new(query, pace, recognizer, request_id.clone(), seed);
-    let open = Open::new(&app, Stage::Stt);
+    let open = Open::new(&app, Stage::Stt, &ctl);
     let now = Instant::now();
     let stream = Stream {
         session,
@@ -184,7 +182,7 @@ impl Stream {
                 biased;
                 () = sleep_until(fault_at.unwrap_or(far)), if fault_at.is_some() => {
                     let Some((_, fault)) = self.fault.take() else { continue };
-                    if !fault::on_socket(&mut ws, &self.ctl, &fault).await {
+                    if !fault::on_socket(&mut ws, &self.ctl, &fault, Place { path: PATH, context: None }).await {
                         return;
                     }
                 }

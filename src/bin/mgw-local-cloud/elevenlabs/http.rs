@@ -9,7 +9,7 @@ use crate::scenario::{On, Stage};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -39,10 +39,11 @@ pub async fn stream(
     Extension(ctl): Extension<Arc<ConnCtl>>,
     Path(voice): Path<String>,
     RawQuery(raw): RawQuery,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if let Err(response) = fault::on_request(&app, &ctl, Stage::Tts, false).await {
+    if let Err(response) = fault::on_plain_request(&app, &ctl, Stage::Tts, uri.path()).await {
         return response;
     }
     let refuse = |status: StatusCode, (code, text): Refusal| {
@@ -71,7 +72,7 @@ pub async fn stream(
     };
     let generation = app.fault(Stage::Tts, On::Generation);
     if let Some(fault) = generation {
-        fault_later(&ctl, &fault);
+        fault::later(&ctl, &fault);
     }
     let cost = text.chars().count().to_string();
     let request_id = app.uuid();
@@ -98,16 +99,6 @@ pub async fn stream(
         ("maximum-concurrent-requests", "15"),
     ];
     (extra.map(|(n, v)| (n.to_owned(), v.to_owned())), Body::from_stream(body)).into_response()
-}
-
-/// A generation fault on HTTP can only end the connection.
-fn fault_later(ctl: &Arc<ConnCtl>, fault: &crate::scenario::Fault) {
-    let (ctl, reset) = (ctl.clone(), fault.kind == crate::scenario::FaultKind::Reset);
-    let wait = std::time::Duration::from_millis(fault.after_ms);
-    tokio::spawn(async move {
-        tokio::time::sleep(wait).await;
-        if reset { ctl.reset() } else { ctl.drop_now() }
-    });
 }
 
 enum BodyError {

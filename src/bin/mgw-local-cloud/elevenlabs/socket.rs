@@ -4,7 +4,7 @@ use super::context::{Context, Told};
 use super::params::{Params, Refusal, check_voice_settings};
 use crate::app::App;
 use crate::conn::ConnCtl;
-use crate::fault::{self, Open};
+use crate::fault::{self, Open, Place};
 use crate::scenario::{CloseContext, Fault, On, Stage};
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -70,7 +70,8 @@ async fn open(
     upgrade: Upgrade,
     multi: bool,
 ) -> Response {
-    let fault = match fault::on_request(&app, &ctl, Stage::Tts, true).await {
+    let path = format!("/v1/text-to-speech/{voice}/{}", if multi { "multi-stream-input" } else { "stream-input" });
+    let fault = match fault::on_request(&app, &ctl, Stage::Tts, &path, true).await {
         Ok(fault) => fault,
         Err(response) => return response,
     };
@@ -84,7 +85,7 @@ async fn open(
     let params = Params::parse(voice, &app.scenario().tts.voices, &raw.unwrap_or_default(), true);
     let header = headers.get("xi-api-key").and_then(|v| v.to_str().ok()).map(str::to_owned);
     upgrade.on_upgrade(move |mut ws| async move {
-        let _open = Open::new(&app, Stage::Tts);
+        let _open = Open::new(&app, Stage::Tts, &ctl);
         let params = match params {
             Ok(params) => params,
             // The vendor accepts the handshake first and then says what it does not like.
@@ -146,7 +147,9 @@ impl Socket {
                 biased;
                 () = sleep_until(fault_at.unwrap_or_else(|| Instant::now() + far)), if fault_at.is_some() => {
                     let Some((_, fault)) = self.fault.take() else { continue };
-                    if !fault::on_socket(&mut ws, &self.ctl, &fault).await {
+                    let context = self.contexts.keys().next().map(String::as_str).filter(|_| self.multi);
+                    let place = Place { path: "/v1/text-to-speech/", context };
+                    if !fault::on_socket(&mut ws, &self.ctl, &fault, place).await {
                         return;
                     }
                 }
