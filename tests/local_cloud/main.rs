@@ -7,6 +7,8 @@ mod deepgram;
 mod deepl;
 mod elevenlabs;
 mod faults;
+mod flux;
 mod harness;
 mod hostile;
+mod libretranslate;
 mod process;

@@ -1,4 +1,4 @@
-//! `mgw-local-cloud`: Deepgram, DeepL and ElevenLabs on loopback, as strict as the vendors and with scripted timing and faults.
+//! `mgw-local-cloud`: Deepgram, DeepL, ElevenLabs and others on loopback, as strict as the vendors and with scripted timing and faults.
 //!
 //! `serve` (the default) runs the services on one port; `talk` makes a WAV file of coded speech; `ear` tells what one says.
 
@@ -13,9 +13,13 @@ mod fault;
 // The file, not the library: the emulator stays independent of what it tests, and one G.711 is enough.
 #[path = "../../telephony/g711.rs"]
 mod g711;
+mod libretranslate;
 mod offline;
+mod openai;
 mod scenario;
 mod server;
+mod slots;
+mod speech;
 mod stats;
 mod tls;
 mod tools;
@@ -39,7 +43,7 @@ const SERVICES: [&str; 5] = ["deepgram", "deepl", "elevenlabs", "openai", "libre
 #[derive(Parser, Debug)]
 #[command(
     version,
-    about = "The three cloud services on loopback, with scripted timing and faults",
+    about = "The cloud services on loopback, with scripted timing and faults",
     args_conflicts_with_subcommands = true
 )]
 struct Cli {

@@ -27,6 +27,8 @@ pub struct Numbers {
     pub connections: BTreeMap<Stage, u64>,
     /// Websocket connections open now.
     pub open: BTreeMap<Stage, i64>,
+    /// Requests being carried out now, per service that limits them.
+    pub busy: BTreeMap<&'static str, u64>,
     /// Websocket messages from clients per stage.
     pub messages: BTreeMap<Stage, u64>,
     /// Seconds of audio: received for stt, sent for tts.
@@ -124,6 +126,7 @@ impl Stats {
             *n = Numbers {
                 engine: n.engine,
                 open: n.open.clone(),
+                busy: n.busy.clone(),
                 contexts_open: n.contexts_open,
                 ..Numbers::default()
             };
