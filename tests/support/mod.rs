@@ -105,6 +105,11 @@ impl Cloud {
         self.ask("PUT", "/__scenario", scenario);
     }
 
+    /// Resets every connection that is open, at once; the cloud lives on.
+    pub fn drop_all(&self) {
+        self.ask("DELETE", "/__connections", "");
+    }
+
     /// A plain HTTP request to a control path; returns the body of the reply, which must be a success.
     fn ask(&self, method: &str, path: &str, body: &str) -> String {
         assert!(self.ca.is_none(), "the control paths of a TLS cloud are not reached in plain text");

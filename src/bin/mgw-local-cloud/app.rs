@@ -7,7 +7,7 @@ use crate::stats::{Accepted, Stats};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 /// Shared state of one running emulator.
@@ -22,6 +22,7 @@ pub struct App {
     counted: Mutex<BTreeMap<(Stage, On), u64>>,
     meters: [Mutex<Meter>; 3],
     started: Instant,
+    connections: Mutex<Vec<Weak<ConnCtl>>>,
 }
 
 const STAGES: [Stage; 3] = [Stage::Stt, Stage::Mt, Stage::Tts];
@@ -36,6 +37,7 @@ impl App {
             rng: Mutex::new(ChaCha8Rng::seed_from_u64(scenario.seed)),
             meters: STAGES.map(|stage| Mutex::new(Meter::new(stage, &scenario.fault))),
             started: Instant::now(),
+            connections: Mutex::default(),
             scenario: RwLock::new(Arc::new(scenario)),
             counted: Mutex::default(),
         }
@@ -53,6 +55,24 @@ impl App {
             *self.meter(stage) = Meter::new(stage, &scenario.fault);
         }
         *self.scenario.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(scenario);
+    }
+
+    /// Takes note of a connection just accepted.
+    pub fn connected(&self, connection: &Arc<ConnCtl>) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only when it has doubled, so that a thousand connections do not look at each other.
+        if connections.len() == connections.capacity() {
+            connections.retain(|known| known.strong_count() > 0);
+        }
+        connections.push(Arc::downgrade(connection));
+    }
+
+    /// Resets every connection but one.
+    pub fn reset_all(&self, but: &Arc<ConnCtl>) {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in connections.iter().filter_map(Weak::upgrade).filter(|c| !Arc::ptr_eq(c, but)) {
+            connection.impose(&Fault::reset());
+        }
     }
 
     /// Milliseconds since the emulator began, by a clock that only goes forward.

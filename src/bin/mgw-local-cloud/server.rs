@@ -7,7 +7,7 @@ use crate::{deepgram, deepl, elevenlabs, libretranslate, openai};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -36,6 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/languages", get(libretranslate::languages))
         .route("/health", get(libretranslate::health))
         .route("/__stats", get(stats).delete(reset_stats))
+        .route("/__connections", delete(drop_connections))
         .route("/__scenario", get(show_scenario).put(set_scenario))
         .fallback(unknown_path)
         .with_state(app)
@@ -47,6 +48,12 @@ async fn stats(State(app): State<Arc<App>>) -> Response {
 
 async fn reset_stats(State(app): State<Arc<App>>) -> StatusCode {
     app.stats.reset();
+    StatusCode::NO_CONTENT
+}
+
+/// Resets every other connection.
+async fn drop_connections(State(app): State<Arc<App>>, Extension(own): Extension<Arc<ConnCtl>>) -> StatusCode {
+    app.reset_all(&own);
     StatusCode::NO_CONTENT
 }
 
@@ -92,7 +99,8 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, app: Arc<App>) {
     // Small messages must not wait for acknowledgements; failing to set it only costs time.
     let _ = stream.set_nodelay(true);
-    let ctl = ConnCtl::new(app);
+    let ctl = ConnCtl::new(app.clone());
+    app.connected(&ctl);
     let io = match tls {
         None => Io::plain(stream, ctl.clone()),
         Some(acceptor) => {

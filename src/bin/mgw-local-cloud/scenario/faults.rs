@@ -112,6 +112,25 @@ fn one() -> u64 {
 }
 
 impl Fault {
+    /// A TCP reset.
+    pub fn reset() -> Fault {
+        Fault {
+            stage: Stage::Stt,
+            on: On::Request,
+            at: 1,
+            count: 1,
+            every: 0,
+            kind: FaultKind::Reset,
+            name: None,
+            after_ms: 0,
+            code: None,
+            text: None,
+            retry_after: None,
+            ms: 0,
+            bytes: 0,
+        }
+    }
+
     /// What is wrong with it, if anything is.
     pub fn check(&self) -> Result<(), String> {
         let status =
