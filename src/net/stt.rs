@@ -25,7 +25,7 @@ use super::stt_stream::{Connection, End};
 use super::transport::Backoff;
 use super::{Driver, FromNet};
 use crate::config::{SessionConfig, SttProvider};
-use crate::provider::{LinkState, Stage, StageError, SttEvent};
+use crate::provider::{ErrorClass, LinkState, Stage, StageError, SttEvent};
 
 /// For a last attempt to connect when the session ends.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -41,6 +41,10 @@ const MOST_GAPS: usize = 8;
 const SPARE_EVERY: Duration = Duration::from_millis(500);
 /// Without a vendor's own pause.
 const BUDGET_PAUSE: Duration = Duration::from_secs(30);
+/// The error code of a budget that is used up.
+const BUDGET: &str = "budget";
+/// Longest pause while some provider may be asked.
+const MOST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a connection's results are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +71,10 @@ pub(super) struct Stt {
     /// All recognisers are the vendor's streams together.
     places: Arc<Account>,
     gaps: Mutex<VecDeque<Gap>>,
-    /// Told about every gap, and about the end of the live stream.
+    /// Told about every gap.
     changed: Notify,
+    /// Told when the live stream is over.
+    ended: Notify,
     spare: Mutex<Option<Connection>>,
     /// The live connection's index in the roster, while there is one.
     serving: Mutex<Option<usize>>,
@@ -89,6 +95,7 @@ impl Stt {
             queue,
             gaps: Mutex::default(),
             changed: Notify::new(),
+            ended: Notify::new(),
             spare: Mutex::default(),
             serving: Mutex::default(),
             over: AtomicBool::new(false),
@@ -100,8 +107,8 @@ impl Stt {
         let live = async {
             self.live().await;
             self.over.store(true, Ordering::Release);
-            self.changed.notify_waiters();
             self.queue.end_gap();
+            self.ended.notify_waiters();
         };
         tokio::join!(live, self.replay(), self.keep_spare());
         self.queue.give_up_all();
@@ -130,7 +137,7 @@ impl Stt {
                 None => self.unless_pointless(self.connect_next(next.take())).await,
             };
             let Some(connected) = connected else { break };
-            let (provider, error, mut pause) = match connected {
+            let (provider, error, pause) = match connected {
                 Ok(mut connection) => {
                     self.link(connection.provider, LinkState::Ready).await;
                     *lock(&self.serving) = Some(connection.index);
@@ -141,28 +148,21 @@ impl Stt {
                         End::Switch => continue,
                         End::Lost(error) => {
                             count(&self.driver.counters.drops);
-                            if connection.since.elapsed() >= GOOD_AFTER {
-                                backoff.reset();
-                            } else {
-                                self.roster.report(connection.index, Err(&error));
-                            }
+                            self.lived(&connection, &error, &mut backoff);
                             self.open_gap().await;
-                            let pause = backoff.after(&error);
+                            let pause = match error.code == BUDGET {
+                                true => BUDGET_PAUSE,
+                                false => self.after_loss(&error, &mut backoff, &mut next),
+                            };
                             (connection.provider, error, pause)
                         }
                     }
                 }
                 Err(Refused::By(index, provider, error)) => {
-                    // Somebody else may do it at once.
-                    next = self.roster.pick(index + 1).ok();
-                    let pause = if next.is_some() { Duration::ZERO } else { backoff.after(&error) };
-                    (provider, error, pause)
+                    (provider, error.clone(), self.after_refusal(index, &error, &mut backoff, &mut next))
                 }
                 Err(Refused::ByAll(error, pause)) => (self.config.stt_providers[0], error, pause),
             };
-            if error.code == "budget" {
-                pause = BUDGET_PAUSE;
-            }
             self.report_lost(&self.queue).await;
             self.link(provider, LinkState::Down { error, retry_in: Some(pause) }).await;
             if !pause.is_zero() && self.unless_pointless(sleep(pause)).await.is_none() {
@@ -170,6 +170,54 @@ impl Stt {
             }
         }
         *lock(&self.spare) = None;
+    }
+
+    /// A connection is lost: a good one says nothing against its provider.
+    fn lived(&self, connection: &Connection, error: &StageError, backoff: &mut Backoff) {
+        if connection.since.elapsed() >= GOOD_AFTER {
+            backoff.reset();
+        }
+        let blameless = error.class == ErrorClass::RetryNow && connection.since.elapsed() >= GOOD_AFTER;
+        if !blameless && error.code != BUDGET {
+            self.roster.report(connection.index, Err(error));
+        }
+    }
+
+    /// Whom to ask after a connection was lost, and after which pause.
+    fn after_loss(&self, error: &StageError, backoff: &mut Backoff, next: &mut Option<Pick<SttProvider>>) -> Duration {
+        match self.roster.pick(0) {
+            // Another one than the one that failed has not deserved a pause.
+            Ok(pick) if pick.index > 0 => {
+                *next = Some(pick);
+                Duration::ZERO
+            }
+            Ok(pick) => {
+                *next = Some(pick);
+                backoff.after(error)
+            }
+            Err(nobody) => nobody.retry_in,
+        }
+    }
+
+    /// Whom to ask after the `index`th has refused, and after which pause.
+    fn after_refusal(
+        &self,
+        index: usize,
+        error: &StageError,
+        backoff: &mut Backoff,
+        next: &mut Option<Pick<SttProvider>>,
+    ) -> Duration {
+        if let Ok(pick) = self.roster.pick(index + 1) {
+            *next = Some(pick);
+            return Duration::ZERO;
+        }
+        match self.roster.pick(0) {
+            Ok(pick) => {
+                *next = Some(pick);
+                backoff.after(error).min(MOST_PAUSE)
+            }
+            Err(nobody) => nobody.retry_in,
+        }
     }
 
     /// Makes the gap of a connection that was lost, if anything was said in it.
@@ -203,7 +251,10 @@ impl Stt {
                     }
                 }
                 None if over => return,
-                None => self.changed.notified().await,
+                None => tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = self.ended.notified() => {}
+                },
             }
         }
     }
@@ -220,16 +271,11 @@ impl Stt {
                         End::Lost(error) => {
                             count(&self.driver.counters.drops);
                             gap.queue.rewind();
-                            if connection.since.elapsed() >= GOOD_AFTER {
-                                backoff.reset();
-                            }
-                            backoff.after(&error)
+                            self.lived(&connection, &error, &mut backoff);
+                            self.after_loss(&error, &mut backoff, &mut next)
                         }
                     },
-                    Err(Refused::By(index, _, error)) => {
-                        next = self.roster.pick(index + 1).ok();
-                        if next.is_some() { Duration::ZERO } else { backoff.after(&error) }
-                    }
+                    Err(Refused::By(index, _, error)) => self.after_refusal(index, &error, &mut backoff, &mut next),
                     Err(Refused::ByAll(_, pause)) => pause,
                 };
                 sleep(pause).await;
@@ -250,7 +296,7 @@ impl Stt {
     async fn keep_spare(&self) {
         loop {
             tokio::select! {
-                () = self.changed.notified() => {}
+                () = self.ended.notified() => {}
                 () = sleep(SPARE_EVERY) => {}
             }
             if self.over.load(Ordering::Acquire) {

@@ -144,6 +144,8 @@ impl Connection {
                 }
                 (None, Next::Close) => {
                     until = Some(now + CLOSE_DEADLINE);
+                    // Nothing follows here that a gap could wait for.
+                    queue.end_gap();
                     if let (Role::Replay(start), Some(end)) = (role, queue.end()) {
                         stt.event(SttEvent::Replaying { start, end }).await;
                     }
