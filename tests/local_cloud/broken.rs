@@ -143,6 +143,14 @@ async fn a_stall_goes_on_in_the_middle_of_a_message_and_a_drip_is_slow() {
     assert!(begin.elapsed() >= Duration::from_millis(400), "{:?}", begin.elapsed());
     assert!(String::from_utf8(all).unwrap().contains("esbaba esbabe"));
 
+    // Before the stage of the connection was known.
+    let fault = "[[fault]]\nstage = \"mt\"\non = \"byte\"\nat = 10\nkind = \"stall\"\nms = 300";
+    let cloud = Cloud::start(&format!("mt.latency_ms = 1\n{fault}"));
+    let begin = Instant::now();
+    let mut buffer = [0; 4096];
+    let n = timeout(PATIENCE, asked(&cloud).await.read(&mut buffer)).await.unwrap().unwrap();
+    assert!(buffer[..n].starts_with(b"HTTP/1.1 200") && begin.elapsed() >= Duration::from_millis(300));
+
     let cloud = broken(10, "kind = \"drip\"\nms = 5\nbytes = 60");
     let begin = Instant::now();
     let mut stream = asked(&cloud).await;
