@@ -114,8 +114,11 @@ async fn a_black_hole_says_nothing_and_lets_go_when_the_client_does() {
     let scenario = "[stt]\ninterim_interval_ms = 100\n[[fault]]\nstage = \"stt\"\non = \"message\"\nat = 30\nkind = \"black_hole\"";
     let cloud = Cloud::start(scenario);
     let mut ws = cloud.open(LISTEN, AUTH).await.unwrap().0;
-    ws.pcm(&sentence("en", 0..4, 0.2)).await;
+    let pcm = sentence("en", 0..4, 0.2);
+    // 25 messages: what they are answered with must be there before the hole.
+    ws.pcm(&pcm[..8000]).await;
     ws.until(|v| v["type"] == "Results").await;
+    ws.pcm(&pcm[8000..]).await;
     cloud.until_stats(|s| s["faults_total"] == 1).await;
     while let Ok(Got::Json(_)) = timeout(Duration::from_millis(400), ws.next()).await {}
     futures_util::SinkExt::send(&mut ws.ws, tokio_tungstenite::tungstenite::Message::Ping("p".into())).await.unwrap();
