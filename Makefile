@@ -39,7 +39,8 @@ bench:
 soak:
 	@scripts/setup.sh test
 	MGW_TEST_SENTENCES=2000 $(CARGO) test --release --features local-cloud,fault-injection --test c_example -- --nocapture
-	MGW_TEST_LOAD_S=600 MGW_TEST_ATTACK_S=20 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test shim -- --nocapture load:: attack::
+	MGW_TEST_LOAD_S=600 MGW_TEST_ATTACK_S=20 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test shim -- --nocapture --test-threads=1 load:: attack::
+	MGW_TEST_SENTENCES=10000 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test outages -- --nocapture --test-threads=1
 	scripts/fuzz.sh 300
 	$(CARGO) test --release --no-default-features --features tls-openssl,local-cloud,fault-injection --test lifecycle -- --nocapture
 

@@ -12,6 +12,7 @@ mod capacity;
 mod latency;
 mod memory;
 mod paced;
+mod recovery;
 mod report;
 mod shim;
 mod stat;
@@ -30,7 +31,7 @@ static ALLOCATOR: alloc::Counting = alloc::Counting;
 type Measurement = fn(bool, &mut Report);
 
 /// Name, what to run, and the figures that it must give.
-const ALL: [(&str, Measurement, &[&str]); 8] = [
+const ALL: [(&str, Measurement, &[&str]); 9] = [
     (
         "paced",
         paced::run,
@@ -47,6 +48,18 @@ const ALL: [(&str, Measurement, &[&str]); 8] = [
         "capacity",
         capacity::run,
         &["sessions_real_time", "library_cpu_ms_per_session_s", "emulator_cpu_ms_per_session_s"],
+    ),
+    (
+        "recovery",
+        recovery::run,
+        &[
+            "stt_reset_noticed_p99_ms",
+            "stt_reset_back_p99_ms",
+            "stt_black_hole_noticed_most_ms",
+            "tts_reset_noticed_p99_ms",
+            "tts_reset_back_p99_ms",
+            "tts_black_hole_noticed_most_ms",
+        ],
     ),
     (
         "shim-pacing",

@@ -62,6 +62,25 @@ impl From<ConfigError> for Error {
     }
 }
 
+/// Sockets of a session in a call: a recogniser's, a synthesiser's, one of either that takes over, and a share of the
+/// kept HTTP connections.
+const DESCRIPTORS_PER_SESSION: u64 = 4;
+/// What the process and the library need besides.
+const DESCRIPTORS_BESIDES: u64 = 64;
+
+/// Warns of a limit that calls would run into: a refused socket is a call without translation.
+fn check_descriptors(max_sessions: usize) {
+    let needed = max_sessions as u64 * DESCRIPTORS_PER_SESSION + DESCRIPTORS_BESIDES;
+    if let Some(limit) = crate::sys::fd_limit().filter(|limit| *limit < needed) {
+        tracing::warn!(
+            limit,
+            needed,
+            max_sessions,
+            "this process may open fewer descriptors than max_sessions may need; raise LimitNOFILE (ulimit -n) or lower max_sessions"
+        );
+    }
+}
+
 /// A session as the control functions know it.
 struct Entry {
     commands: Sender<Command>,
@@ -155,6 +174,7 @@ impl Gateway {
             unnamed: AtomicUsize::new(0),
             spread: RandomState::new(),
         };
+        check_descriptors(limits.max_sessions);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = if limits.media_threads == 0 { cores.min(2) } else { limits.media_threads };
         for index in 0..count {
@@ -323,6 +343,14 @@ impl Gateway {
             ("mgw_media_rounds_late", "Rounds that began more than 10 ms late.", load(&shared.late_rounds)),
             ("mgw_net_tasks", "Network tasks now.", tasks),
         ]);
+        let spent = shared.meter.spent();
+        for (name, help, value) in [
+            ("mgw_spent_stt_seconds_total", "Audio sent to recognisers.", spent.stt.as_secs_f64()),
+            ("mgw_spent_mt_characters_total", "Characters sent to translators.", spent.mt_chars as f64),
+            ("mgw_spent_tts_characters_total", "Characters sent to synthesisers.", spent.tts_chars as f64),
+        ] {
+            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"));
+        }
         if let Some(runtime) = lock(&self.runtime).as_ref() {
             for (name, value) in runtime.counters().values() {
                 text.push_str(&format!("# TYPE mgw_net_{name} counter\nmgw_net_{name} {value}\n"));

@@ -530,6 +530,11 @@ impl Media {
             map.insert("samples_dropped".into(), port.dropped().into());
         }
         if let Some(map) = stats.as_object_mut() {
+            let spent = self.net.spent(session);
+            let spent = serde_json::json!({
+                "stt_s": spent.stt.as_secs_f64(), "mt_chars": spent.mt_chars, "tts_chars": spent.tts_chars,
+            });
+            map.insert("spent".into(), spent);
             map.insert("id".into(), seat.names.id.clone().into());
             map.insert("room".into(), seat.names.room.clone().into());
         }

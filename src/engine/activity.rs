@@ -38,8 +38,11 @@ impl Activity {
         });
     }
 
-    /// What was said between two times has been reported lost.
-    pub fn lost(&mut self, start: Duration, end: Duration) {
+    /// What was said between two times was answered for, or has been reported lost.
+    pub fn settled(&mut self, start: Duration, end: Duration) {
+        if end <= start {
+            return;
+        }
         let rest = |&(from, to): &(Duration, Duration)| [(from, to.min(start)), (from.max(end), to)];
         self.spans = self.spans.iter().flat_map(rest).filter(|(from, to)| to > from).collect();
     }
@@ -84,7 +87,7 @@ mod tests {
             let want = told.map(|(a, b)| (ms(a), ms(b)));
             assert_eq!(activity.within(ms(from), ms(to)), want, "{from} to {to}");
         }
-        activity.lost(ms(1100), ms(1200));
+        activity.settled(ms(1100), ms(1200));
         assert_eq!(activity.within(ms(1050), ms(1250)), None, "what is left of it is too short to tell");
         assert_eq!(activity.unanswered(), Some((ms(1200), ms(5400))));
         activity.answered(ms(1750));

@@ -26,6 +26,9 @@ pub struct Commit {
     pub end: Duration,
 }
 
+/// Final results that may wait for a replay. Only a server that floods us sends more; then they wait no longer.
+const MOST_HELD: usize = 512;
+
 /// The ledger of one speaker.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -33,6 +36,10 @@ pub struct Ledger {
     /// Session time up to which everything is committed.
     committed_to: Duration,
     repeated: u64,
+    /// Spans that are recognised again, in order; what was said behind them waits.
+    replays: Vec<(Duration, Duration)>,
+    /// Final results that wait for them.
+    held: Vec<Transcript>,
 }
 
 impl Ledger {
@@ -46,12 +53,47 @@ impl Ledger {
         self.repeated
     }
 
-    /// Takes a recogniser's report; returns the span to be translated now, if there is one.
-    pub fn hear(&mut self, event: &SttEvent) -> Option<Commit> {
+    /// Session time up to which a replay still has to answer.
+    pub fn replayed_to(&self) -> Option<Duration> {
+        self.replays.iter().map(|(_, end)| *end).max()
+    }
+
+    /// The recogniser is gone, and no replay will report any more.
+    pub fn forget_replays(&mut self) {
+        self.replays.clear();
+        self.held.clear();
+    }
+
+    /// Takes a recogniser's report; returns the spans to be translated now, in the order in which they were said.
+    pub fn hear(&mut self, event: &SttEvent) -> Vec<Commit> {
         match (self.policy, event) {
-            (Policy::Final, SttEvent::Final { transcript, .. }) => self.commit(transcript),
-            _ => None,
+            (Policy::Final, SttEvent::Final { transcript, .. }) => {
+                self.held.push(transcript.clone());
+                if self.held.len() > MOST_HELD {
+                    self.replays.clear();
+                }
+            }
+            (Policy::Final, SttEvent::Recovered(transcript)) => return self.commit(transcript).into_iter().collect(),
+            (_, SttEvent::Replaying { start, end }) => {
+                match self.replays.iter_mut().find(|(known, _)| known == start) {
+                    Some(known) => known.1 = *end,
+                    None => self.replays.push((*start, *end)),
+                }
+                self.replays.sort_unstable();
+            }
+            (_, SttEvent::Replayed { start, .. }) => self.replays.retain(|(known, _)| known != start),
+            _ => {}
         }
+        self.release()
+    }
+
+    /// Commits what waits for nothing: what was said before the first span that is still recognised again.
+    fn release(&mut self) -> Vec<Commit> {
+        let until = self.replays.first().map(|(start, _)| *start);
+        let waits = |t: &Transcript| until.is_some_and(|until| t.end > until);
+        let (held, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held).into_iter().partition(waits);
+        self.held = held;
+        free.iter().filter_map(|transcript| self.commit(transcript)).collect()
     }
 
     fn commit(&mut self, transcript: &Transcript) -> Option<Commit> {
@@ -128,8 +170,8 @@ mod tests {
         ];
         let mut ledger = Ledger::new(Policy::Final);
         for (i, (words, is_final, want)) in script.iter().enumerate() {
-            let got = ledger.hear(&heard(words, *is_final)).map(|c| c.text);
-            assert_eq!(got.as_deref(), *want, "row {i}");
+            let got: Vec<String> = ledger.hear(&heard(words, *is_final)).into_iter().map(|c| c.text).collect();
+            assert_eq!(got, want.iter().map(|text| text.to_string()).collect::<Vec<_>>(), "row {i}");
         }
         assert_eq!(ledger.repeated(), 3);
         assert_eq!(ledger.committed_to, ms(2200));
@@ -142,8 +184,51 @@ mod tests {
             transcript: Transcript { text: text.into(), words: vec![], start: ms(start), end: ms(end), language: None },
             speech_final: true,
         };
-        assert_eq!(ledger.hear(&report("one two", 0, 900)).map(|c| c.text).as_deref(), Some("one two"));
-        assert_eq!(ledger.hear(&report("one two", 0, 900)), None);
-        assert_eq!(ledger.hear(&report("three", 900, 1500)).map(|c| c.text).as_deref(), Some("three"));
+        let texts = |commits: Vec<Commit>| commits.into_iter().map(|c| c.text).collect::<Vec<_>>();
+        assert_eq!(texts(ledger.hear(&report("one two", 0, 900))), ["one two"]);
+        assert_eq!(texts(ledger.hear(&report("one two", 0, 900))), [""; 0]);
+        assert_eq!(texts(ledger.hear(&report("three", 900, 1500))), ["three"]);
+    }
+
+    #[test]
+    fn what_is_replayed_comes_before_what_was_said_after_it() {
+        let mut ledger = Ledger::new(Policy::Final);
+        let mut hear = |event: SttEvent| ledger.hear(&event).into_iter().map(|c| c.text).collect::<Vec<_>>().join("|");
+        let recovered = |words: &[(&str, u64, u64)]| match heard(words, true) {
+            SttEvent::Final { transcript, .. } => SttEvent::Recovered(transcript),
+            other => other,
+        };
+        let replaying = |start, end| SttEvent::Replaying { start: ms(start), end: ms(end) };
+        let replayed = |start, end| SttEvent::Replayed { start: ms(start), end: ms(end) };
+        // (report, what is committed)
+        let script = [
+            (heard(&[("one", 100, 400)], true), "one"),
+            (replaying(500, 1500), ""),
+            // The live stream began in the middle of "three", and hears a piece of it.
+            (heard(&[("ree", 1500, 1600), ("four", 1800, 2100)], true), ""),
+            (replaying(500, 1700), ""),
+            (recovered(&[("two", 600, 900)]), "two"),
+            (replaying(2500, 3000), ""),
+            (recovered(&[("three", 1300, 1620)]), "three"),
+            (heard(&[("six", 3100, 3400)], true), ""),
+            (replayed(500, 1700), "four"),
+            (recovered(&[("five", 2600, 2900)]), "five"),
+            (replayed(2500, 3000), "six"),
+            (heard(&[("seven", 3500, 3800)], true), "seven"),
+        ];
+        for (i, (report, want)) in script.into_iter().enumerate() {
+            assert_eq!(hear(report), want, "row {i}");
+        }
+    }
+
+    #[test]
+    fn a_flood_of_results_waits_no_longer() {
+        let mut ledger = Ledger::new(Policy::Final);
+        ledger.hear(&SttEvent::Replaying { start: ms(0), end: ms(1) });
+        let mut committed = 0;
+        for i in 0..=MOST_HELD as u64 {
+            committed += ledger.hear(&heard(&[("x", 10 + i * 10, 19 + i * 10)], true)).len();
+        }
+        assert_eq!(committed, MOST_HELD + 1);
     }
 }

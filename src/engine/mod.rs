@@ -13,7 +13,7 @@ use crate::provider::{DirectEvent, LinkState, SpeechChunk, Stage, StageError, St
 mod activity;
 mod cue;
 mod ledger;
-mod level;
+pub mod level;
 mod member;
 mod original;
 mod playout;

@@ -28,6 +28,8 @@ counters! {
     unknown_messages,
     /// Provider messages that could not be read.
     malformed_messages,
+    /// Gaps of lost recogniser connections that were recognised again.
+    replays,
     /// Audio bytes sent to recognisers.
     stt_bytes,
     /// Translation requests that were sent a second time.

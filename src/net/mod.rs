@@ -21,6 +21,7 @@ mod port;
 mod runtime;
 mod stt;
 mod stt_queue;
+mod stt_stream;
 mod tls;
 mod transport;
 mod tts;

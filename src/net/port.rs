@@ -14,7 +14,7 @@ use super::stt::Stt;
 use super::stt_queue::SttQueue;
 use super::tts::Tts;
 use super::tts_queue::{Closing, TtsQueue};
-use super::{Counters, Driver, FromNet, Meter, Outbox};
+use super::{Counters, Driver, FromNet, Meter, Outbox, Spent};
 use crate::config::{Language, SessionConfig};
 use crate::engine::{NetCommand, RoomId, SessionId, SpeakJob, TranslateJob};
 use crate::provider::stream_clock::samples_to_time;
@@ -129,6 +129,11 @@ impl Port {
         self.sessions.len()
     }
 
+    /// What was spent for a session so far, since something first ran for it.
+    pub fn spent(&self, session: SessionId) -> Spent {
+        self.sessions.get(&session).map_or_else(Spent::default, |session| session.driver.meter.spent())
+    }
+
     /// What the drivers of the whole runtime count.
     pub fn counters(&self) -> Arc<Counters> {
         self.runtime.counters()
@@ -172,7 +177,7 @@ impl Port {
         }
         let token = session.token.child_token();
         let queue = Arc::new(SttQueue::new(rate));
-        let stt = Arc::new(Stt { driver: session.driver.clone(), config, queue: Arc::clone(&queue) });
+        let stt = Arc::new(Stt::new(session.driver.clone(), config, Arc::clone(&queue)));
         session.stt = Some((token.clone(), queue));
         session.rate = Some(rate);
         let again = Arc::clone(&stt);

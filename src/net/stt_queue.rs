@@ -1,14 +1,15 @@
 //! What waits between a media thread and a recogniser's task: bounded, and nothing gets lost silently.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::runtime::lock;
+use crate::provider::replay::{self, Piece, Tail, Unanswered};
 use crate::provider::stream_clock::samples_to_time;
 
 /// Audio kept while a connection is down or slow; older audio is given up first, to stay near the live edge.
@@ -66,16 +67,20 @@ enum Item {
     Finalize,
 }
 
-#[derive(Default)]
 struct Inner {
     items: VecDeque<Item>,
     samples: u64,
+    /// Most samples that may wait.
+    most: u64,
     /// Audio that will not be sent any more.
     lost: Spans,
-    /// Audio that was sent and that no final result has covered yet. The seam for replay: what is
-    /// kept here as spans is what a replay store would keep as samples and send again.
-    unanswered: Spans,
+    /// Audio that was sent and that no final result has covered yet.
+    unanswered: Unanswered,
+    /// The same, but of it only the span is still known.
+    let_go: Spans,
     closing: Option<Instant>,
+    /// A gap of the same stream that takes in what is sent here, until there is a pause.
+    follower: Option<(Arc<SttQueue>, Tail)>,
 }
 
 /// Whether something is to be done.
@@ -102,7 +107,22 @@ pub(super) struct SttQueue {
 
 impl SttQueue {
     pub(super) fn new(rate: u32) -> Self {
-        Self { rate: rate.max(1), replaced: AtomicBool::new(false), inner: Mutex::default(), changed: Notify::new() }
+        Self::with_room(rate, MOST_AUDIO)
+    }
+
+    fn with_room(rate: u32, most: Duration) -> Self {
+        let rate = rate.max(1);
+        let inner = Inner {
+            items: VecDeque::new(),
+            samples: 0,
+            most: most.as_secs() * u64::from(rate),
+            lost: Spans::default(),
+            unanswered: Unanswered::new(rate),
+            let_go: Spans::default(),
+            closing: None,
+            follower: None,
+        };
+        Self { rate, replaced: AtomicBool::new(false), inner: Mutex::new(inner), changed: Notify::new() }
     }
 
     pub(super) fn rate(&self) -> u32 {
@@ -114,11 +134,10 @@ impl SttQueue {
         if samples.is_empty() {
             return;
         }
-        let most = MOST_AUDIO.as_secs() * u64::from(self.rate);
         let mut inner = lock(&self.inner);
         inner.samples += samples.len() as u64;
         inner.items.push_back(Item::Audio { at, samples });
-        while inner.samples > most || inner.items.len() > MOST_ITEMS {
+        while inner.samples > inner.most || inner.items.len() > MOST_ITEMS {
             let Some(item) = inner.items.pop_front() else {
                 break;
             };
@@ -186,8 +205,9 @@ impl SttQueue {
         }
     }
 
-    /// Takes at most `most` samples, in pieces with their session times, and counts them as sent.
-    pub(super) fn take(&self, most: usize) -> Vec<(Duration, Vec<i16>)> {
+    /// Takes at most `most` samples as s16le bytes into `bytes`, and keeps them until they are answered for.
+    /// Gives the session time and number of samples of each piece.
+    pub(super) fn take(&self, most: usize, bytes: &mut Vec<u8>) -> Vec<(Duration, usize)> {
         let mut left = most;
         let mut taken = Vec::new();
         let mut inner = lock(&self.inner);
@@ -207,22 +227,97 @@ impl SttQueue {
             };
             left -= piece.len();
             inner.samples -= piece.len() as u64;
-            inner.unanswered.add(begin, begin + samples_to_time(piece.len() as u64, self.rate));
-            taken.push((begin, piece));
+            bytes.extend(piece.iter().flat_map(|sample| sample.to_le_bytes()));
+            taken.push((begin, piece.len()));
+            if let Some((gap, tail)) = &mut inner.follower {
+                gap.push(begin, piece.clone());
+                if tail.feed(&piece, self.rate) {
+                    gap.close();
+                    inner.follower = None;
+                }
+            }
+            if let Some((start, end)) = inner.unanswered.sent(begin, piece) {
+                inner.let_go.add(start, end);
+            }
         }
         taken
     }
 
     /// The recogniser has answered for everything up to `until`.
     pub(super) fn answered(&self, until: Duration) {
-        lock(&self.inner).unanswered.forget(until);
+        let mut inner = lock(&self.inner);
+        inner.unanswered.answered(until);
+        inner.let_go.forget(until);
+    }
+
+    /// Somebody speaks in what was sent and not answered for.
+    pub(super) fn owes_speech(&self) -> bool {
+        lock(&self.inner).unanswered.has_speech()
+    }
+
+    /// The connection is gone. Gives what must be recognised again, as a queue of its own that also takes in what is
+    /// sent here next, up to a pause; and the span known of it so far.
+    pub(super) fn gap(&self) -> Option<(Arc<SttQueue>, Duration, Duration)> {
+        let mut inner = lock(&self.inner);
+        for (start, end) in inner.let_go.take() {
+            inner.lost.add(start, end);
+        }
+        let pieces: Vec<Piece> = replay::worth_replaying(inner.unanswered.take(), self.rate);
+        let (start, last) = (pieces.first()?.0, pieces.last()?);
+        let end = last.0 + samples_to_time(last.1.len() as u64, self.rate);
+        // Room for what is kept and for the longest tail.
+        let gap = Arc::new(SttQueue::with_room(self.rate, replay::KEPT * 2));
+        for (at, samples) in pieces {
+            gap.push(at, samples);
+        }
+        // A gap that is still open ends here: this one follows it.
+        if let Some((former, _)) = inner.follower.take() {
+            former.close();
+        }
+        match inner.closing.is_some() && inner.items.is_empty() {
+            true => gap.close(),
+            false => inner.follower = Some((Arc::clone(&gap), Tail::default())),
+        }
+        Some((gap, start, end))
+    }
+
+    /// Nothing more is sent here: a gap that waits for a pause is complete.
+    pub(super) fn end_gap(&self) {
+        if let Some((gap, _)) = lock(&self.inner).follower.take() {
+            gap.close();
+        }
+    }
+
+    /// The connection is gone, and what it has not answered for is sent again over the next one.
+    pub(super) fn rewind(&self) {
+        let mut inner = lock(&self.inner);
+        for (start, end) in inner.let_go.take() {
+            inner.lost.add(start, end);
+        }
+        for (at, samples) in inner.unanswered.take().into_iter().rev() {
+            inner.samples += samples.len() as u64;
+            inner.items.push_front(Item::Audio { at, samples });
+        }
+    }
+
+    /// Session time at which what was put in ends.
+    pub(super) fn end(&self) -> Option<Duration> {
+        let inner = lock(&self.inner);
+        let waiting = inner.items.iter().rev().find_map(|item| match item {
+            Item::Audio { at, samples } => Some(*at + samples_to_time(samples.len() as u64, self.rate)),
+            Item::Finalize => None,
+        });
+        waiting.or_else(|| inner.unanswered.end())
     }
 
     /// The connection is gone: what it had not answered for is lost.
     pub(super) fn give_up_unanswered(&self) {
         let mut inner = lock(&self.inner);
-        for (start, end) in inner.unanswered.take() {
+        for (start, end) in inner.let_go.take() {
             inner.lost.add(start, end);
+        }
+        for (at, samples) in inner.unanswered.take() {
+            inner.lost.add(at, at + samples_to_time(samples.len() as u64, self.rate));
         }
     }
 
@@ -291,16 +386,67 @@ mod tests {
         queue.finalize();
         queue.push(ms(20), vec![3; 80]);
         queue.close();
-        let first = queue.take(120);
-        assert_eq!(first, [(ms(0), vec![1; 80]), (ms(10), vec![2; 40])]);
-        assert_eq!(queue.take(120), [(ms(15), vec![2; 40])]);
+        let mut bytes = Vec::new();
+        assert_eq!(queue.take(120, &mut bytes), [(ms(0), 80), (ms(10), 40)]);
+        assert_eq!(queue.take(120, &mut bytes), [(ms(15), 40)]);
         assert_eq!(queue.next(), Next::Finalize);
-        assert!(queue.take(120).is_empty());
+        assert!(queue.take(120, &mut bytes).is_empty());
         queue.take_finalize();
-        assert_eq!(queue.take(800), [(ms(20), vec![3; 80])]);
+        assert_eq!(queue.take(800, &mut bytes), [(ms(20), 80)]);
+        assert_eq!(bytes, [[1, 0].repeat(80), [2, 0].repeat(80), [3, 0].repeat(80)].concat());
         assert_eq!(queue.next(), Next::Close);
         queue.answered(ms(25));
         queue.give_up_unanswered();
         assert_eq!(queue.take_lost(), [(ms(25), ms(30))]);
+    }
+
+    fn drain(queue: &SttQueue) -> Vec<(Duration, usize)> {
+        queue.take(usize::MAX, &mut Vec::new())
+    }
+
+    #[test]
+    fn a_gap_holds_what_nobody_answered_for_up_to_the_next_pause() {
+        let queue = SttQueue::new(8000);
+        let loud = |n: usize| vec![9000; n * 8];
+        queue.push(ms(0), loud(1000));
+        drain(&queue);
+        queue.answered(ms(400));
+        let (gap, start, end) = queue.gap().expect("there is speech");
+        assert_eq!((start, end), (ms(400), ms(1000)));
+        // What follows goes to both, until there is a pause.
+        queue.push(ms(1000), loud(200));
+        queue.push(ms(1200), vec![0; 120 * 8]);
+        queue.push(ms(1320), loud(100));
+        assert_eq!(drain(&queue).len(), 3);
+        assert_eq!(gap.end(), Some(ms(1320)));
+        assert!(gap.closing().is_some());
+        assert_eq!(drain(&gap).iter().map(|(_, n)| n).sum::<usize>(), 920 * 8);
+        // The replay is lost too: all of it again, but for what was answered.
+        gap.answered(ms(1000));
+        gap.rewind();
+        assert_eq!(drain(&gap).first(), Some(&(ms(1000), 200 * 8)));
+        // A second loss: its gap begins where the first one's live stream began.
+        let (second, start, _) = queue.gap().expect("there is speech");
+        assert_eq!(start, ms(1000));
+        queue.end_gap();
+        assert!(second.closing().is_some());
+        assert!(queue.gap().is_none(), "nothing is owed any more");
+        assert_eq!(queue.take_lost(), []);
+    }
+
+    #[test]
+    fn silence_is_not_replayed_and_what_is_too_old_is_told() {
+        let queue = SttQueue::new(8000);
+        queue.push(ms(0), vec![2; 8000]);
+        drain(&queue);
+        assert!(!queue.owes_speech());
+        assert!(queue.gap().is_none());
+        for second in 1..=12 {
+            queue.push(ms(second * 1000), vec![9000; 8000]);
+            drain(&queue);
+        }
+        let (_, start, end) = queue.gap().expect("there is speech");
+        assert_eq!((start, end), (ms(3000), ms(13_000)));
+        assert_eq!(queue.take_lost(), [(ms(1000), ms(3000))]);
     }
 }

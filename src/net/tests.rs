@@ -4,6 +4,7 @@ mod mt;
 mod mt_batches;
 mod mt_failover;
 mod mt_vendor;
+mod replay;
 mod stt;
 #[cfg(all(feature = "local-cloud", feature = "tls-rustls"))]
 mod tls;

@@ -27,7 +27,7 @@ pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// One address of several may take this long before the next one is tried.
 const ADDRESS_DEADLINE: Duration = Duration::from_secs(2);
 /// A message that cannot be handed to the system for so long means that nobody reads.
-const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+const WRITE_DEADLINE: Duration = Duration::from_secs(2);
 /// First and longest pause between attempts.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MOST: Duration = Duration::from_secs(5);
@@ -156,7 +156,7 @@ pub(super) async fn send(ws: &mut Ws, message: Message) -> Result<(), StageError
 }
 
 /// Says goodbye, without waiting long for an answer.
-pub(super) async fn close(mut ws: Ws) {
+pub(super) async fn close(ws: &mut Ws) {
     let _ = timeout(Duration::from_millis(500), async {
         if ws.close(None).await.is_ok() {
             // The peer's close frame ends the stream; then both sides are done with TCP too.
@@ -166,22 +166,25 @@ pub(super) async fn close(mut ws: Ws) {
     .await;
 }
 
-/// How long to wait before the next attempt: 100 ms, doubling to 5 s, with jitter so that a thousand
+/// How long to wait before the next attempt: nothing after a connection that was good, else 100 ms, doubling to 5 s, with jitter so that a thousand
 /// sessions do not come back at the same moment.
 pub(super) struct Backoff {
     attempts: u32,
+    /// The connection before had been good: once there is no pause.
+    good: bool,
     random: u64,
 }
 
 impl Backoff {
     /// The same seed gives the same pauses.
     pub(super) fn new(seed: u64) -> Self {
-        Self { attempts: 0, random: seed ^ 0x9E37_79B9_7F4A_7C15 }
+        Self { attempts: 0, good: false, random: seed ^ 0x9E37_79B9_7F4A_7C15 }
     }
 
     /// The connection proved good: begin again with short pauses.
     pub(super) fn reset(&mut self) {
         self.attempts = 0;
+        self.good = true;
     }
 
     /// The pause after an error. A pause the provider named is kept, with up to a quarter more.
@@ -193,6 +196,7 @@ impl Backoff {
                 self.attempts += 1;
                 pause.max(BACKOFF_FIRST).mul_f64(1.0 + 0.25 * jitter)
             }
+            ErrorClass::RetryNow if std::mem::take(&mut self.good) => Duration::ZERO,
             _ => {
                 let pause = BACKOFF_FIRST.saturating_mul(1 << self.attempts.min(10)).min(BACKOFF_MOST);
                 self.attempts = self.attempts.saturating_add(1);
@@ -261,7 +265,12 @@ mod tests {
             most = f64::min(most * 2.0, 5.0);
         }
         backoff.reset();
-        assert!(backoff.after(&error(ErrorClass::RetryNow)) <= BACKOFF_FIRST);
+        assert_eq!(
+            backoff.after(&error(ErrorClass::RetryNow)),
+            Duration::ZERO,
+            "a good connection is replaced at once"
+        );
+        assert!((1..=BACKOFF_FIRST.as_millis()).contains(&backoff.after(&error(ErrorClass::RetryNow)).as_millis()));
     }
 
     #[test]

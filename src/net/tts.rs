@@ -147,7 +147,7 @@ impl Tts {
                 if used {
                     let _ = send(&mut ws, WsMessage::text(elevenlabs::CLOSE_SOCKET)).await;
                 }
-                close(ws).await;
+                close(&mut ws).await;
                 return End::Done;
             }
             Err(error) => error,

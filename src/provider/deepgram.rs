@@ -3,6 +3,8 @@
 //! Format: developers.deepgram.com (live streaming, AsyncAPI of 2026-07). Audio goes as BINARY
 //! messages of signed 16-bit little-endian samples, everything else as TEXT.
 
+use std::time::Duration;
+
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
@@ -19,6 +21,8 @@ pub const KEEP_ALIVE: &str = r#"{"type":"KeepAlive"}"#;
 pub const FINALIZE: &str = r#"{"type":"Finalize"}"#;
 /// Ends the stream; the last results, `Metadata` and a close follow.
 pub const CLOSE_STREAM: &str = r#"{"type":"CloseStream"}"#;
+/// With `language=multi` the vendor advises this.
+const MULTI_ENDPOINTING: Duration = Duration::from_millis(100);
 /// Header of every reply to the upgrade, for the vendor's support.
 pub const REQUEST_ID_HEADER: &str = "dg-request-id";
 
@@ -35,16 +39,18 @@ pub fn listen_url(config: &SessionConfig, rate: u32) -> Result<Url, StageError> 
         .ok_or_else(|| wrong(format!("Deepgram does not recognise {}.", config.language.name())))?;
     let mut url = Url::parse(&deepgram.base_url.websocket("/v1/listen"))
         .map_err(|_| wrong("deepgram.base_url is not a URL.".to_owned()))?;
+    // The vendor advises a short endpointing where languages change in mid-sentence.
+    let endpointing = if deepgram.multi { deepgram.endpointing.min(MULTI_ENDPOINTING) } else { deepgram.endpointing };
     {
         let mut query = url.query_pairs_mut();
         query
             .append_pair("model", &deepgram.model)
-            .append_pair("language", language)
+            .append_pair("language", if deepgram.multi { "multi" } else { language })
             .append_pair("encoding", "linear16")
             .append_pair("sample_rate", &rate.to_string())
             .append_pair("channels", "1")
             .append_pair("interim_results", "true")
-            .append_pair("endpointing", &deepgram.endpointing.as_millis().to_string())
+            .append_pair("endpointing", &endpointing.as_millis().to_string())
             .append_pair("utterance_end_ms", &deepgram.utterance_end.as_millis().to_string())
             .append_pair("vad_events", "true")
             .append_pair("smart_format", flag(deepgram.smart_format))
@@ -273,7 +279,8 @@ pub fn close_error(code: Option<u16>, reason: &str) -> StageError {
     StageError::new(class, name, said)
 }
 
-fn class_of_text(text: &str) -> ErrorClass {
+/// The class of the vendor's own error token in a text.
+pub(super) fn class_of_text(text: &str) -> ErrorClass {
     match net_token(text) {
         Some(token) if token.starts_with("NET") => ErrorClass::RetryNow,
         _ => ErrorClass::BadRequest,

@@ -9,9 +9,12 @@ pub mod deepgram;
 pub mod deepl;
 pub mod elevenlabs;
 pub mod error;
+pub mod flux;
 pub mod libretranslate;
 pub mod openai;
 pub mod openai_stream;
+pub mod recogniser;
+pub mod replay;
 pub mod stream_clock;
 #[cfg(test)]
 pub(crate) mod test_config;
@@ -85,6 +88,12 @@ pub enum SttEvent {
         /// The endpointer saw the end of the utterance.
         speech_final: bool,
     },
+    /// The utterance is probably over, and this is what its final text will be if it is; `Resumed` says it is not.
+    EagerEnd(Transcript),
+    /// The utterance goes on after an `EagerEnd`; its text so far.
+    Resumed(Transcript),
+    /// The text of a part of a span that is [replayed](Self::Replaying); it will not change any more.
+    Recovered(Transcript),
     /// The utterance is over (a second opinion, may follow a `speech_final`).
     UtteranceEnd {
         /// Session time at which the last word ended.

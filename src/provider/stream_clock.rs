@@ -72,6 +72,11 @@ impl StreamClock {
         self.sent += count;
     }
 
+    /// Hz.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
     /// Samples sent on this connection so far.
     pub fn samples(&self) -> u64 {
         self.sent

@@ -66,7 +66,7 @@ pub fn wait_words(what: &str, count: usize, heard: impl Fn() -> Vec<i16>) {
 
 /// Nothing is left: no channel or bridge in Asterisk, no leg in the shim.
 pub fn wait_empty(gateway: &Asterisk, shim: &Shim) {
-    wait_for("an empty Asterisk", 40 * S, || gateway.leftovers().is_empty());
+    gateway.wait_empty(40 * S);
     wait_for("a shim without legs", 40 * S, || shim.metric("mgw_shim_legs") == 0.0 && shim.calls().is_empty());
     assert_eq!(shim.metric("mgw_sessions"), 0.0);
 }
@@ -78,10 +78,13 @@ fn two_phones_hear_every_word_whatever_their_codec() {
     let shim = shim_for(&gateway, &cloud, "", "");
     let phones = Phones::new(&gateway);
     for (one, other) in [(Codec::L16, Codec::L16), (Codec::Ulaw, Codec::G722)] {
-        let a = phones.call_from("1001", "7777", one, &talk("en", 0, 3));
-        let b = phones.call_from("1002", "8888", other, &talk("es", 2000, 3));
+        let a = phones.call_from("1001", "7777", one, &[]);
+        let b = phones.call_from("1002", "8888", other, &[]);
         a.wait_up();
         b.wait_up();
+        shim.wait_calls(2);
+        a.say(&talk("en", 0, 3));
+        b.say(&talk("es", 2000, 3));
         wait_words("15 words at 7777", 15, || a.heard());
         wait_words("15 words at 8888", 15, || b.heard());
         // Whatever may come twice would come now.
@@ -114,7 +117,7 @@ fn wide_band_passes_where_both_speak_one_language() {
     let (a, b) = (LightPhone::call(&gateway, "7742", &[]), LightPhone::call(&gateway, "7743", &[]));
     a.wait_up();
     b.wait_up();
-    wait_for("both in the room", 10 * S, || shim.calls().len() == 2);
+    shim.wait_calls(2);
     a.say(&said);
     a.wait_said_all();
     std::thread::sleep(S);
@@ -142,8 +145,7 @@ fn whoever_hangs_up_in_mid_speech_is_still_heard_and_leaves_nothing() {
         let b = LightPhone::call(&gateway, stays, &[]);
         a.wait_up();
         b.wait_up();
-        // Answered is not all: the channels are put together after it.
-        wait_for("both calls to be set up", 20 * S, || shim.calls().len() == 2);
+        shim.wait_calls(2);
         let (id, _) = channel(&gateway, leaver);
         let (bridge, media) = bridge_of(&gateway, &id).expect("in its bridge");
         a.say(&talk(language, 100, 1)[..(RATE as f64 * 1.95) as usize]);
@@ -177,12 +179,13 @@ fn calls_survive_a_killed_shim_and_are_swept_after_a_killed_asterisk() {
     let (a, b) = (LightPhone::call(&gateway, "7777", &[]), LightPhone::call(&gateway, "8888", &[]));
     a.wait_up();
     b.wait_up();
+    shim.wait_calls(2);
     a.say(&talk("en", 0, 1));
     wait_words("the first sentence", 5, || b.heard());
 
     shim.kill();
     let shim = Shim::start(file);
-    wait_for("both callers to be taken up again", 30 * S, || shim.calls().len() == 2);
+    shim.wait_calls(2);
     assert_eq!(shim.metric("mgw_shim_ari_calls_adopted"), 2.0);
     a.say(&talk("en", 10, 1));
     b.say(&talk("es", 2000, 1));
@@ -201,6 +204,7 @@ fn calls_survive_a_killed_shim_and_are_swept_after_a_killed_asterisk() {
     let (a, b) = (LightPhone::call(&gateway, "7777", &[]), LightPhone::call(&gateway, "8888", &[]));
     a.wait_up();
     b.wait_up();
+    shim.wait_calls(2);
     a.say(&talk("en", 20, 1));
     wait_words("a sentence after the restart of Asterisk", 5, || b.heard());
     assert_eq!(words(&b.heard(), "es"), (20..25).collect::<Vec<_>>());
@@ -217,8 +221,7 @@ fn a_stalled_asterisk_is_noticed_and_the_call_goes_on_behind_it() {
     let (a, b) = (LightPhone::call(&gateway, "7777", &[]), LightPhone::call(&gateway, "8888", &[]));
     a.wait_up();
     b.wait_up();
-    // Answered is not all: the channels are put together after it.
-    wait_for("both calls to be set up", 20 * S, || shim.calls().len() == 2);
+    shim.wait_calls(2);
     let stopped = gateway.stopped();
     wait_for("the stall to be noticed", 30 * S, || !shim.is_ready());
     drop(stopped);
@@ -259,13 +262,16 @@ fn callers_beyond_the_limits_hear_busy_and_fixed_ports_serve_one() {
     let shim = shim_for(&gateway, &cloud, "max_legs = 3", &more);
     let first = LightPhone::call(&gateway, "7777", &[]);
     first.wait_up();
+    shim.wait_calls(1);
     let second = LightPhone::call(&gateway, "7777", &[]);
     second.wait_up();
+    shim.wait_calls(2);
     let ports: Vec<u64> = shim.calls().iter().filter_map(|c| c["media"]["leg"]["local_port"].as_u64()).collect();
     assert_eq!(ports.iter().filter(|p| **p == u64::from(fixed)).count(), 1, "{ports:?}");
     // The first is not disturbed by the second.
     let partner = LightPhone::call(&gateway, "8888", &[]);
     partner.wait_up();
+    shim.wait_calls(3);
     first.say(&talk("en", 0, 1));
     wait_words("the first's sentence", 5, || partner.heard());
     let fourth = LightPhone::call(&gateway, "8888", &[]);
@@ -297,6 +303,7 @@ fn a_lone_caller_hears_a_cue_and_is_told() {
     });
     let b = LightPhone::call(&gateway, "8888", &[]);
     b.wait_up();
+    shim.wait_calls(2);
     a.say(&talk("en", 0, 1));
     wait_words("the conversation", 5, || b.heard());
     a.hang_up();
@@ -314,7 +321,7 @@ fn digits_reach_the_other_phone_if_that_is_wanted() {
     let b = phones.call_from("1002", "8888", Codec::Ulaw, &[]);
     a.wait_up();
     b.wait_up();
-    wait_for("both in the room", 10 * S, || shim.calls().len() == 2);
+    shim.wait_calls(2);
     a.send_dtmf("5#");
     wait_for("the digits at the other phone", 20 * S, || b.dtmf() == "5#");
     assert_eq!(a.dtmf(), "", "nothing comes back");
@@ -329,8 +336,8 @@ fn the_shim_calls_people_and_connects_them() {
     let cloud = Cloud::start("");
     let shim = shim_for(&gateway, &cloud, "", "");
     let phones = Phones::new(&gateway);
-    let a = phones.answer("1001", &talk("en", 0, 1));
-    let b = phones.answer("1002", &talk("es", 2000, 1));
+    let a = phones.answer("1001", &[]);
+    let b = phones.answer("1002", &[]);
     let dial = |legs: &[&str]| {
         let mut file = std::fs::read_to_string(&shim.config).expect("settings");
         file = file.replace("listen = \"127.0.0.1:0\"\ntoken", &format!("listen = \"{}\"\ntoken", shim.control));
@@ -351,6 +358,9 @@ fn the_shim_calls_people_and_connects_them() {
     assert!(good, "{said}");
     a.wait_up();
     b.wait_up();
+    shim.wait_calls(2);
+    a.say(&talk("en", 0, 1));
+    b.say(&talk("es", 2000, 1));
     wait_words("the sentence at 1002", 5, || b.heard());
     wait_words("the sentence at 1001", 5, || a.heard());
     a.hang_up();

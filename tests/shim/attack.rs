@@ -30,13 +30,14 @@ fn a_spray_of_rtp_gets_nothing_in_and_nothing_out() {
     let range = ports();
     let shim = Shim::start(config(&cloud, range, ""));
     let mut targets = Vec::new();
-    let phones = [("7777", "en", 0u16), ("8888", "es", 2000)].map(|(extension, language, first)| {
+    let legs = [("7777", "en", 0u16), ("8888", "es", 2000)].map(|(extension, language, first)| {
         let idle = Idle::new();
         let (_, leg) = shim.open_leg(extension, idle.address(), None);
         targets.push(leg);
-        let codec = Codec::L16Wide;
-        idle.call(leg, codec, talk(language, first, 4), Network::default())
+        (idle, leg, talk(language, first, 4))
     });
+    // Nobody speaks before both legs are there.
+    let phones = legs.map(|(idle, leg, voice)| idle.call(leg, Codec::L16Wide, voice, Network::default()));
     // Every port of the range, those of the calls many times over, RTCP's too.
     for port in range[0]..range[1] {
         targets.push(([127, 0, 0, 1], port).into());
@@ -182,11 +183,13 @@ fn what_changes_state_needs_the_token() {
 fn a_stopping_shim_lets_calls_finish_and_takes_no_more() {
     let cloud = Cloud::start("");
     let shim = Shim::start(config(&cloud, ports(), ""));
-    let phones = ["7777", "8888"].map(|extension| {
+    let legs = ["7777", "8888"].map(|extension| {
         let idle = Idle::new();
         let (id, leg) = shim.open_leg(extension, idle.address(), None);
-        (id, idle.call(leg, Codec::L16Wide, talk("en", 0, 1), Network::default()))
+        (id, idle, leg)
     });
+    let voice = talk("en", 0, 1);
+    let phones = legs.map(|(id, idle, leg)| (id, idle.call(leg, Codec::L16Wide, voice.clone(), Network::default())));
     shim.signal("TERM");
     wait_for("the end of readiness", 10 * S, || !shim.is_ready());
     let body = serde_json::json!({ "extension": "7777", "peer": "127.0.0.1:9" });

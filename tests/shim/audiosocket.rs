@@ -30,7 +30,7 @@ fn callers_to_7000_and_8888_hear_every_word() {
         let b = LightPhone::call(&gateway, other, &[]);
         a.wait_up();
         b.wait_up();
-        wait_for("both in a room", 20 * S, || shim.calls().len() == 2);
+        shim.wait_calls(2);
         a.say(&talk("en", 0, 3));
         b.say(&talk("es", 2000, 3));
         wait_words("15 words at the first", 15, || a.heard());
@@ -41,7 +41,7 @@ fn callers_to_7000_and_8888_hear_every_word() {
         // Hang-up both ways: the phone that stays is hung up by the shim.
         a.hang_up();
         b.wait_gone();
-        wait_for("an empty Asterisk", 40 * S, || gateway.leftovers().is_empty());
+        gateway.wait_empty(40 * S);
         wait_for("a shim without legs", 40 * S, || shim.metric("mgw_shim_legs") == 0.0);
     }
     assert_eq!(cloud.stats()["violations"], json!([]));
@@ -57,7 +57,7 @@ fn digits_of_an_audiosocket_caller_reach_the_phone_of_the_other() {
     let b = phones.call_from("1002", "8888", Codec::Ulaw, &[]);
     a.wait_up();
     b.wait_up();
-    wait_for("both in a room", 20 * S, || shim.calls().len() == 2);
+    shim.wait_calls(2);
     a.send_dtmf("9*");
     wait_for("the digits at the other phone", 20 * S, || b.dtmf() == "9*");
 }
@@ -207,12 +207,14 @@ fn half_open_connections_do_not_harm_calls() {
     let cloud = Cloud::start("");
     let shim = Shim::start(config(&cloud, ports(), ""));
     let address = shim.audiosocket.expect("it listens");
-    let phones = [("7777", "en", 0u16), ("8888", "es", 2000)].map(|(extension, language, first)| {
+    let legs = [("7777", "en", 0u16), ("8888", "es", 2000)].map(|(extension, language, first)| {
         let idle = Idle::new();
         let (_, leg) = shim.open_leg(extension, idle.address(), None);
-        let codec = mgw::telephony::codec::Codec::L16Wide;
-        idle.call(leg, codec, talk(language, first, 4), Network::default())
+        (idle, leg, talk(language, first, 4))
     });
+    // Nobody speaks before both legs are there.
+    let codec = mgw::telephony::codec::Codec::L16Wide;
+    let phones = legs.map(|(idle, leg, voice)| idle.call(leg, codec, voice, Network::default()));
     // All are held open at this end; none says who it is.
     let mut held = Vec::new();
     for n in 0..5000 {

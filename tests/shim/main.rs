@@ -6,6 +6,7 @@ mod support;
 mod asterisk;
 mod attack;
 mod audiosocket;
+mod ear;
 mod load;
 mod rtp;
 mod trouble;

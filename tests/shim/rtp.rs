@@ -41,11 +41,13 @@ fn call(row: &Row) -> [Heard; 2] {
     let shim = Shim::start(config(&cloud, ports(), &extensions.concat()));
     let codec = Codec::from_format(row.format).expect("format");
     let talks = [("7777", talk("en", 0)), ("8888", talk("es", 2000))];
-    let phones = talks.each_ref().map(|(extension, talk)| {
+    // Nobody speaks before both legs are there.
+    let legs = talks.each_ref().map(|(extension, talk)| {
         let idle = Idle::new();
         let (_, address) = shim.open_leg(extension, idle.address(), None);
-        idle.call(address, codec, talk.samples(codec.hz()), row.network)
+        (idle, address, talk.samples(codec.hz()))
     });
+    let phones = legs.map(|(idle, address, voice)| idle.call(address, codec, voice, row.network));
     wait_for("all to be said", Duration::from_secs(60), || phones.iter().all(|p| p.has_said_all()));
     // The same sentences come back in the other language; then nothing more does.
     let wanted = talks[0].1.numbers().len();
@@ -181,7 +183,9 @@ fn a_leg_that_cannot_be_had_ends_nobody_else_s_call() {
     let shim = Shim::start(config(&cloud, ports(), ""));
     let idle = Idle::new();
     let (_, leg) = shim.open_leg("7777", idle.address(), None);
-    let waiting = idle.call(leg, Codec::L16Wide, talk("en", 0).samples(16_000), Network::default());
+    // It still speaks when the other comes.
+    let voice = Talk { sentences: 30, ..talk("en", 0) }.samples(16_000);
+    let waiting = idle.call(leg, Codec::L16Wide, voice, Network::default());
     // An address of another family than ours.
     let ask = serde_json::json!({ "extension": "8888", "peer": "[::1]:4000" });
     let (status, why) = shim.ask("POST", "/legs", Some(&ask), Some(crate::support::shim::TOKEN));

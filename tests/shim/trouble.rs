@@ -37,7 +37,7 @@ fn two_calls(gateway: &Asterisk, shim: &Shim) -> (LightPhone, LightPhone) {
     let (a, b) = (LightPhone::call(gateway, "7777", &[]), LightPhone::call(gateway, "8888", &[]));
     a.wait_up();
     b.wait_up();
-    wait_for("both calls", 20 * S, || shim.calls().len() == 2);
+    shim.wait_calls(2);
     (a, b)
 }
 
@@ -175,6 +175,6 @@ fn nobody_is_left_behind_when_the_shim_stops() {
             })
         };
         assert!(ended, "{}", std::fs::read_to_string(log).unwrap_or_default());
-        wait_for("an empty Asterisk", 40 * S, || gateway.leftovers().is_empty());
+        gateway.wait_empty(40 * S);
     }
 }

@@ -105,6 +105,11 @@ impl Cloud {
         self.ask("PUT", "/__scenario", scenario);
     }
 
+    /// Resets every connection that is open, at once; the cloud lives on.
+    pub fn drop_all(&self) {
+        self.ask("DELETE", "/__connections", "");
+    }
+
     /// A plain HTTP request to a control path; returns the body of the reply, which must be a success.
     fn ask(&self, method: &str, path: &str, body: &str) -> String {
         assert!(self.ca.is_none(), "the control paths of a TLS cloud are not reached in plain text");
@@ -157,12 +162,18 @@ pub fn events(gateway: &Gateway) -> Vec<Value> {
     }
 }
 
-/// Waits for a condition, generously; panics with `what` when it never comes.
+/// Waits for a condition, generously; panics with `what` when it never comes. A look that costs much, such as decoding a
+/// recording, is not taken again at once: the machine belongs to what is tested.
 pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + limit;
-    while !condition() {
+    loop {
+        let look = Instant::now();
+        if condition() {
+            return;
+        }
         assert!(Instant::now() < until, "waited {limit:?} for {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        let rest = 4 * look.elapsed();
+        std::thread::sleep(rest.clamp(Duration::from_millis(10), Duration::from_secs(1)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -92,6 +92,20 @@ impl Shim {
         assert_eq!(status, 200, "{text}");
         let body: Value = serde_json::from_str(&text).expect("JSON");
         body["calls"].as_array().expect("list").clone()
+    }
+
+    /// Waits until so many legs are listed. A phone is answered before its channels are put together, so what it says
+    /// at once may be lost; a leg is listed when it is in its room and connected.
+    pub fn wait_calls(&self, count: usize) {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let calls = self.calls();
+            if calls.len() == count {
+                return;
+            }
+            assert!(Instant::now() < until, "waited 60 s for {count} legs, there are {}: {calls:#?}", calls.len());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A value of `/metrics`.

@@ -5,6 +5,7 @@ use crate::conn::ConnCtl;
 use crate::engine::EngineErrorKind;
 use crate::fault;
 use crate::scenario::Stage;
+use crate::slots::Slot;
 use crate::stats::{Translation, keep_last};
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -65,9 +66,12 @@ pub async fn translate(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let _busy = ctl.busy(app.scenario().deepl.keep_alive_ms);
-    if let Err(response) = fault::on_request(&app, &ctl, Stage::Mt, false).await {
+    if let Err(response) = fault::on_plain_request(&app, &ctl, Stage::Mt, "/v2/translate").await {
         return traced(&app, response);
     }
+    let Some(_slot) = Slot::take(&app, "deepl", app.scenario().deepl.max_requests) else {
+        return traced(&app, refuse(&app, (StatusCode::TOO_MANY_REQUESTS, Some("Too many requests".to_owned()))));
+    };
     let begin = Instant::now();
     let answered = match gate(&app, &parts.headers, &parts.uri) {
         Err(refusal) => Err(refusal),

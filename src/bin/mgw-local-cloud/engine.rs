@@ -1,5 +1,7 @@
 //! The seam between the protocol servers and what understands and makes speech.
 
+use crate::speech::{self, Char};
+
 /// A recognised word; times in seconds since the stream began.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Word {
@@ -67,6 +69,11 @@ pub trait Engine: Send + Sync + 'static {
         target: &str,
         context: Option<&str>,
     ) -> Result<(String, String), EngineError>;
+    /// Where each character of a text is in the audio that was synthesised for it. Unless an engine knows, it is guessed
+    /// from the pauses.
+    fn place(&self, text: &str, pcm: &[i16], sample_rate: u32) -> Vec<Char> {
+        speech::guess(text, pcm, sample_rate)
+    }
     /// Synthesises mono 16-bit PCM. Blocking and streaming; `sink` returns false to stop.
     fn synthesize(
         &self,

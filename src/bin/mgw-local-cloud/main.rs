@@ -1,4 +1,4 @@
-//! `mgw-local-cloud`: Deepgram, DeepL and ElevenLabs on loopback, as strict as the vendors and with scripted timing and faults.
+//! `mgw-local-cloud`: Deepgram, DeepL, ElevenLabs and others on loopback, as strict as the vendors and with scripted timing and faults.
 //!
 //! `serve` (the default) runs the services on one port; `talk` makes a WAV file of coded speech; `ear` tells what one says.
 
@@ -13,9 +13,13 @@ mod fault;
 // The file, not the library: the emulator stays independent of what it tests, and one G.711 is enough.
 #[path = "../../telephony/g711.rs"]
 mod g711;
+mod libretranslate;
 mod offline;
+mod openai;
 mod scenario;
 mod server;
+mod slots;
+mod speech;
 mod stats;
 mod tls;
 mod tools;
@@ -33,10 +37,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
+/// Services with keys of their own.
+const SERVICES: [&str; 5] = ["deepgram", "deepl", "elevenlabs", "openai", "libretranslate"];
+
 #[derive(Parser, Debug)]
 #[command(
     version,
-    about = "The three cloud services on loopback, with scripted timing and faults",
+    about = "The cloud services on loopback, with scripted timing and faults",
     args_conflicts_with_subcommands = true
 )]
 struct Cli {
@@ -91,7 +98,7 @@ struct Serve {
     /// Scenario file (TOML): latencies, pacing, faults.
     #[arg(long)]
     scenario: Option<PathBuf>,
-    /// Accepts this key only, as SERVICE=KEY with deepgram, deepl or elevenlabs; may be repeated.
+    /// Accepts this key only, as SERVICE=KEY with deepgram, deepl, elevenlabs, openai or libretranslate; may be repeated.
     #[arg(long, value_name = "SERVICE=KEY")]
     api_key: Vec<String>,
     /// Speaks TLS with a certificate of a test authority made at start.
@@ -153,10 +160,10 @@ fn run(ask: &Serve) -> Result<(), String> {
     let mut keys: HashMap<String, Vec<String>> = HashMap::new();
     for pair in &ask.api_key {
         match pair.split_once('=') {
-            Some((service @ ("deepgram" | "deepl" | "elevenlabs"), key)) if !key.is_empty() => {
+            Some((service, key)) if SERVICES.contains(&service) && !key.is_empty() => {
                 keys.entry(service.to_owned()).or_default().push(key.to_owned());
             }
-            _ => return Err("--api-key: want deepgram=KEY, deepl=KEY or elevenlabs=KEY".to_owned()),
+            _ => return Err(format!("--api-key: want SERVICE=KEY with {}", SERVICES.join(", "))),
         }
     }
     let engine: Arc<dyn Engine> = match ask.engine {

@@ -1,13 +1,13 @@
-//! The one listening port: accepts, speaks TLS if asked, and routes to the three services and the control paths.
+//! The one listening port: accepts, speaks TLS if asked, and routes to the services and the control paths.
 
 use crate::app::App;
 use crate::conn::{ConnCtl, Io};
 use crate::scenario::Scenario;
-use crate::{deepgram, deepl, elevenlabs};
+use crate::{deepgram, deepl, elevenlabs, libretranslate, openai};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -22,23 +22,38 @@ use tokio_rustls::TlsAcceptor;
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/listen", get(deepgram::listen))
+        .route("/v2/listen", get(deepgram::flux_listen))
+        .route("/v1/speak", post(deepgram::speak))
         .route("/v2/translate", post(deepl::translate))
         .route("/v2/usage", get(deepl::usage).post(deepl::usage))
         .route("/v1/text-to-speech/{voice}/stream", post(elevenlabs::stream))
         .route("/v1/text-to-speech/{voice}/stream-input", get(elevenlabs::single))
         .route("/v1/text-to-speech/{voice}/multi-stream-input", get(elevenlabs::multi))
+        .route("/v1/text-to-speech/{voice}/stream/with-timestamps", post(elevenlabs::with_timestamps))
+        .route("/v1/chat/completions", post(openai::completions))
+        .route("/translate", post(libretranslate::translate))
+        .route("/detect", post(libretranslate::detect))
+        .route("/languages", get(libretranslate::languages))
+        .route("/health", get(libretranslate::health))
         .route("/__stats", get(stats).delete(reset_stats))
+        .route("/__connections", delete(drop_connections))
         .route("/__scenario", get(show_scenario).put(set_scenario))
         .fallback(unknown_path)
         .with_state(app)
 }
 
 async fn stats(State(app): State<Arc<App>>) -> Response {
-    Json(app.stats.with(|n| n.clone())).into_response()
+    Json(app.numbers()).into_response()
 }
 
 async fn reset_stats(State(app): State<Arc<App>>) -> StatusCode {
     app.stats.reset();
+    StatusCode::NO_CONTENT
+}
+
+/// Resets every other connection.
+async fn drop_connections(State(app): State<Arc<App>>, Extension(own): Extension<Arc<ConnCtl>>) -> StatusCode {
+    app.reset_all(&own);
     StatusCode::NO_CONTENT
 }
 
@@ -73,7 +88,7 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App
         match accepted {
             Ok((stream, _)) => {
                 app.stats.with(|n| n.tcp_connections += 1);
-                tokio::spawn(connection(stream, tls.clone(), router.clone()));
+                tokio::spawn(connection(stream, tls.clone(), router.clone(), app.clone()));
             }
             // Out of descriptors, most likely: give connections time to go.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -81,10 +96,11 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, app: Arc<App>) {
     // Small messages must not wait for acknowledgements; failing to set it only costs time.
     let _ = stream.set_nodelay(true);
-    let ctl = ConnCtl::new();
+    let ctl = ConnCtl::new(app.clone());
+    app.connected(&ctl);
     let io = match tls {
         None => Io::plain(stream, ctl.clone()),
         Some(acceptor) => {

@@ -2,17 +2,23 @@
 
 use crate::scenario::{Fault, Stage};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Longest list kept; totals go on counting.
 const KEPT: usize = 500;
+/// Connections kept.
+const KEPT_ACCEPTED: usize = 2000;
 
 /// `GET /__stats`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Numbers {
     /// Name of the engine.
     pub engine: &'static str,
+    /// The emulator's clock when this was read: milliseconds since it began.
+    pub now_ms: u64,
+    /// Bytes carried per stage since the scenario was set, both directions; what byte faults count.
+    pub bytes: BTreeMap<Stage, u64>,
     /// TCP connections accepted.
     pub tcp_connections: u64,
     /// HTTP requests and websocket handshakes per stage, refused ones included.
@@ -21,6 +27,8 @@ pub struct Numbers {
     pub connections: BTreeMap<Stage, u64>,
     /// Websocket connections open now.
     pub open: BTreeMap<Stage, i64>,
+    /// Requests being carried out now, per service that limits them.
+    pub busy: BTreeMap<&'static str, u64>,
     /// Websocket messages from clients per stage.
     pub messages: BTreeMap<Stage, u64>,
     /// Seconds of audio: received for stt, sent for tts.
@@ -39,6 +47,8 @@ pub struct Numbers {
     pub faults: Vec<Fired>,
     /// How many were.
     pub faults_total: u64,
+    /// The last 2000 connections that served a stage: websockets opened, and HTTP connections at their first request.
+    pub accepted: VecDeque<Accepted>,
     /// The last 500 final transcripts.
     pub finals: Vec<String>,
     /// The last 500 texts translated.
@@ -47,14 +57,27 @@ pub struct Numbers {
     pub spoken: Vec<String>,
 }
 
+/// One connection.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Accepted {
+    /// What it serves.
+    pub stage: Stage,
+    /// When its handshake was accepted or its first request came, by the emulator's clock.
+    pub at_ms: u64,
+    /// When TCP was accepted.
+    pub tcp_ms: u64,
+}
+
 /// One fault fired.
 #[derive(Clone, Debug, Serialize)]
 pub struct Fired {
     /// The fault as written.
     #[serde(flatten)]
     pub fault: Fault,
-    /// Which request, message or generation it hit.
+    /// Which request, message, generation or byte it hit.
     pub hit: u64,
+    /// When, by the emulator's clock; a fault with `after_ms` breaks so much later.
+    pub at_ms: u64,
 }
 
 /// One text translated.
@@ -103,6 +126,7 @@ impl Stats {
             *n = Numbers {
                 engine: n.engine,
                 open: n.open.clone(),
+                busy: n.busy.clone(),
                 contexts_open: n.contexts_open,
                 ..Numbers::default()
             };
@@ -119,11 +143,19 @@ pub fn keep_last<T>(list: &mut Vec<T>, item: T) {
 }
 
 impl Numbers {
+    /// Notes a connection.
+    pub fn accepted(&mut self, connection: Accepted) {
+        if self.accepted.len() >= KEPT_ACCEPTED {
+            self.accepted.pop_front();
+        }
+        self.accepted.push_back(connection);
+    }
+
     /// Notes a fired fault.
-    pub fn fired(&mut self, fault: &Fault, hit: u64) {
+    pub fn fired(&mut self, fault: &Fault, hit: u64, at_ms: u64) {
         self.faults_total += 1;
         if self.faults.len() < KEPT {
-            self.faults.push(Fired { fault: fault.clone(), hit });
+            self.faults.push(Fired { fault: fault.clone(), hit, at_ms });
         }
     }
 }

@@ -114,7 +114,7 @@ fn sessions_that_cannot_work_are_refused() {
             "8888",
             None,
             ErrorKind::Unsupported,
-            "hears = \"et\": tts provider elevenlabs cannot speak Estonian",
+            "hears = \"et\": tts provider elevenlabs or elevenlabs_http cannot speak Estonian",
         ),
         (language, "8888", Some(("hears", "he")), ErrorKind::Unsupported, "hears = \"he\": tts provider"),
         (language, "8888", Some(("max_sessions", "3")), ErrorKind::WrongPlace, "max_sessions is for the whole"),
@@ -132,6 +132,27 @@ fn sessions_that_cannot_work_are_refused() {
             Some(("deepl.base_url", "https://x")),
             ErrorKind::BadValue,
             "deepl.base_url and deepl.region are both given",
+        ),
+        (
+            language,
+            "8888",
+            Some(("flux.eager_eot_threshold", "0.75")),
+            ErrorKind::BadValue,
+            "flux.eager_eot_threshold is more than",
+        ),
+        (
+            "language = \"sv\"",
+            "8888",
+            Some(("stt.provider", "flux")),
+            ErrorKind::Unsupported,
+            "mgw.toml:2: language = \"sv\": stt provider flux",
+        ),
+        (
+            "language = \"fr\"",
+            "8888",
+            Some(("tts.provider", "aura")),
+            ErrorKind::Unsupported,
+            "hears = \"fr\": tts provider aura",
         ),
     ] {
         let config = toml(&format!("[profile.8888]\n{text}"));
@@ -207,6 +228,8 @@ fn defaults_are_those_of_the_table_and_each_key_is_read() {
             Scope::Session => match (key.name, config.session("p", &options(&setting), &keys)) {
                 // The least lead may not be more than the most.
                 ("playout.lead_min_ms", Err(error)) => error.kind != ErrorKind::BadValue,
+                // Nor an early end of turn surer than the end.
+                ("flux.eager_eot_threshold", Err(error)) => error.kind != ErrorKind::BadValue,
                 (_, session) => session.expect("valid") == plain,
             },
         };

@@ -175,6 +175,7 @@ impl Room {
                 });
                 commands.push(NetCommand::OpenStt { session, config: config.clone(), rate });
             } else if stays && targets.is_empty() && member.stt.take().is_some() {
+                member.ledger.forget_replays();
                 commands.push(NetCommand::CloseStt { session, drain: false });
             }
             for (&target, &rate) in targets.iter().filter(|_| stays) {

@@ -122,15 +122,20 @@ impl Room {
 
     pub(super) fn recognised(&mut self, session: SessionId, event: SttEvent) {
         let Some(member) = self.members.get_mut(&session) else { return };
-        let commit = member.ledger.hear(&event);
-        if let SttEvent::Final { transcript, .. } = &event {
-            member.activity.answered(transcript.end);
+        let commits = member.ledger.hear(&event);
+        match &event {
+            // What lies in a span that is recognised again is still owed.
+            SttEvent::Final { transcript, .. } => {
+                member.activity.settled(member.ledger.replayed_to().unwrap_or_default(), transcript.end);
+            }
+            SttEvent::Recovered(transcript) => member.activity.settled(Duration::ZERO, transcript.end),
+            SttEvent::Replayed { start, end } => member.activity.settled(*start, *end),
+            _ => {}
         }
         match event {
             SttEvent::SpeechStarted { at } => self.event(session, EventKind::SpeechStarted { at_ms: ms(at) }),
-            SttEvent::Interim(t) | SttEvent::Final { transcript: t, .. } if t.text.trim().is_empty() => {}
-            SttEvent::Interim(t) => self.event(session, transcript(t, false)),
-            SttEvent::Final { transcript: t, .. } => self.event(session, transcript(t, true)),
+            SttEvent::Interim(t) | SttEvent::EagerEnd(t) | SttEvent::Resumed(t) => self.transcript(session, t, false),
+            SttEvent::Final { transcript: t, .. } | SttEvent::Recovered(t) => self.transcript(session, t, true),
             SttEvent::UtteranceEnd { .. } | SttEvent::Replaying { .. } | SttEvent::Replayed { .. } => {}
             SttEvent::Closed => {
                 if let Some(leaving) = &mut member.leaving {
@@ -139,15 +144,25 @@ impl Room {
             }
             SttEvent::Lost { start, end } => {
                 let spoken = member.activity.within(start, end);
-                member.activity.lost(start, end);
+                member.activity.settled(start, end);
                 if let Some((start, end)) = spoken {
                     self.unrecognised(session, start, end, "this audio did not reach the recogniser");
                 }
             }
         }
-        if let Some(Commit { text, start, end }) = commit {
+        for Commit { text, start, end } in commits {
             self.commit(session, text, start, end);
         }
+    }
+
+    /// Tells of a text. Vendors' spans begin with the silence before it, the words do not.
+    fn transcript(&mut self, session: SessionId, t: Transcript, r#final: bool) {
+        if t.text.trim().is_empty() {
+            return;
+        }
+        let start_ms = ms(t.words.first().map_or(t.start, |word| word.start));
+        let end_ms = ms(t.words.last().map_or(t.end, |word| word.end));
+        self.event(session, EventKind::Transcript { r#final, text: t.text, start_ms, end_ms, language: t.language });
     }
 
     /// Reports speech that no recogniser will tell about any more.
@@ -208,11 +223,4 @@ impl Member {
             self.cue_to = Some(now);
         }
     }
-}
-
-/// The event of a text. Vendors' spans begin with the silence before it, the words do not.
-fn transcript(t: Transcript, r#final: bool) -> EventKind {
-    let start = t.words.first().map_or(t.start, |word| word.start);
-    let end = t.words.last().map_or(t.end, |word| word.end);
-    EventKind::Transcript { r#final, text: t.text, start_ms: ms(start), end_ms: ms(end), language: t.language }
 }

@@ -28,11 +28,36 @@ struct State {
     said: usize,
     heard: Vec<i16>,
     packets: u64,
+    late: Lateness,
+    came: Lateness,
     /// Status of the answer to the INVITE, once it is final.
     status: u16,
     hang_up: bool,
     /// The call is over, or was never answered.
     over: bool,
+}
+
+/// How late packets were since [`LightPhone::watch`].
+#[derive(Clone, Debug, Default)]
+pub struct Lateness {
+    since: Option<Instant>,
+    pub worst: Duration,
+    /// Packets later than [`LATE`]: seconds since the watch began, and how late.
+    pub beyond: Vec<(f64, Duration)>,
+}
+
+/// From here on a packet is noted as late: the least delay of the shim's jitter buffer. What is later and was not so in
+/// the seconds before may cost a word, and nobody can help it.
+pub const LATE: Duration = Duration::from_millis(20);
+
+impl Lateness {
+    fn note(&mut self, late: Duration) {
+        let Some(since) = self.since else { return };
+        self.worst = self.worst.max(late);
+        if late > LATE {
+            self.beyond.push((since.elapsed().as_secs_f64(), late));
+        }
+    }
 }
 
 /// A call; hung up when dropped.
@@ -88,6 +113,30 @@ impl LightPhone {
     /// RTP packets that have come.
     pub fn packets(&self) -> u64 {
         self.read(|s| s.packets)
+    }
+
+    /// Begins to note how late packets are.
+    pub fn watch(&self) {
+        let mut state = self.state.lock().expect("phone");
+        let begin = || Lateness { since: Some(Instant::now()), ..Lateness::default() };
+        (state.late, state.came) = (begin(), begin());
+    }
+
+    /// How late the phone's own packets left it, by its absolute clock: a thread that the machine gives no time is late
+    /// whatever is tested.
+    pub fn lateness(&self) -> Lateness {
+        self.read(|s| s.late.clone())
+    }
+
+    /// How late packets came, beyond the fastest of the call by their timestamps. Of an echo it is what the phone, the
+    /// way to the gateway and back, and the gateway's own threads add; nothing else has a part in it.
+    pub fn arrivals(&self) -> Lateness {
+        self.read(|s| s.came.clone())
+    }
+
+    /// What was heard since the first packet, as 16 kHz samples, from one of them on.
+    pub fn heard_from(&self, sample: usize) -> Vec<i16> {
+        self.read(|s| s.heard.get(sample..).unwrap_or_default().to_vec())
     }
 
     /// What was heard since the first packet, as 16 kHz samples.
@@ -272,6 +321,8 @@ impl Sip {
             }
             // Refused when the gateway has closed its end: the BYE is on its way.
             let _ = self.rtp.send_to(&packet, peer);
+            // Looked at behind it, so that no delay before it is missed.
+            state.lock().expect("phone").late.note(next.elapsed());
             (sequence, timestamp) = (sequence.wrapping_add(1), timestamp.wrapping_add(FRAME as u32));
             next += FRAME_TIME;
             self.listen(state, &mut ear, next);
@@ -337,8 +388,9 @@ impl Sip {
             self.request("BYE", "b", "");
             while let Some(text) = self.receive(Duration::from_millis(500)) {
                 if header(&text, "CSeq").is_some_and(|c| c.ends_with("BYE")) {
-                    // Its answer, or the gateway's own BYE, which crossed ours.
+                    // Its answer, or the gateway's own BYE, which crossed ours; it may not know the call any more.
                     self.respond(&text);
+                    assert!([0, 200, 481].contains(&status(&text)), "a BYE was answered with {}", status(&text));
                     return;
                 }
             }
@@ -361,6 +413,8 @@ struct Ear {
     begin: Option<Instant>,
     /// Source, its first timestamp, and where that lies in the recording.
     source: Option<(u32, u32, usize)>,
+    /// Arrival beyond what the timestamp says, of the fastest packet, in seconds.
+    fastest: f64,
 }
 
 impl Ear {
@@ -385,6 +439,9 @@ impl Ear {
         if at > state.heard.len() + 3600 * RATE as usize {
             return;
         }
+        let transit = begin.elapsed().as_secs_f64() - at as f64 / f64::from(RATE);
+        self.fastest = self.fastest.min(transit);
+        state.came.note(Duration::from_secs_f64(transit - self.fastest));
         let samples = packet[12..].chunks_exact(2).map(|b| i16::from_be_bytes([b[0], b[1]]));
         let end = at + (packet.len() - 12) / 2;
         if state.heard.len() < end {

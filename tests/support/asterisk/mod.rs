@@ -23,6 +23,6 @@ mod ports;
 mod process;
 
 pub use ari::AriApp;
-pub use light::LightPhone;
+pub use light::{LATE, Lateness, LightPhone};
 pub use phones::{Codec, PhoneCall, Phones};
 pub use process::Asterisk;

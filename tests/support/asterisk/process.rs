@@ -283,6 +283,16 @@ impl Asterisk {
         all.filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Waits until nothing is left; tells what is, otherwise.
+    pub fn wait_empty(&self, limit: Duration) {
+        let (begin, mut left) = (Instant::now(), self.leftovers());
+        while !left.is_empty() {
+            assert!(begin.elapsed() < limit, "{limit:?} later Asterisk still has\n{}", left.join("\n"));
+            std::thread::sleep(Duration::from_millis(200));
+            left = self.leftovers();
+        }
+    }
+
     /// What happens when the test is killed: the pipe to the watchdog closes, and nobody waits for it.
     pub fn abandon(mut self) -> (u32, PathBuf) {
         let run = self.run.take().expect("it runs");

@@ -1,7 +1,8 @@
 //! The engine of coded speech: hears only what the audio really carries, translates word by number, speaks tokens.
 
-use super::codec::{self, Decoder, GAP_S, Heard, Token, WORDS};
+use super::codec::{self, Decoder, GAP_S, Heard, TOKEN_S, Token, WORDS};
 use crate::engine::{Engine, EngineError, EngineErrorKind, Recognizer, Word};
+use crate::speech::{self, Char};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +72,14 @@ impl Engine for CodedEngine {
         Ok((codec::LANGUAGES[usize::from(from)].to_owned(), words.join(" ")))
     }
 
+    /// Exact: a word has the time of its token, a space that of the gap after it.
+    fn place(&self, text: &str, pcm: &[i16], sample_rate: u32) -> Vec<Char> {
+        let each = TOKEN_S + GAP_S;
+        let spoken = text.split_whitespace().filter(|w| is_spoken(w)).count();
+        let times: Vec<(f64, f64)> = (0..spoken).map(|i| (i as f64 * each, i as f64 * each + TOKEN_S)).collect();
+        speech::spread(text, &times, is_spoken, pcm.len() as f64 / f64::from(sample_rate))
+    }
+
     fn synthesize(
         &self,
         text: &str,
@@ -82,7 +91,7 @@ impl Engine for CodedEngine {
         if let Some(language) = language {
             known(language)?;
         }
-        for word in text.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)) {
+        for word in text.split_whitespace().filter(|w| is_spoken(w)) {
             let mut pcm = Vec::new();
             codec::encode(Token::parse(word).unwrap_or_else(|| Token::foreign(word)), sample_rate, SPEECH_DB, &mut pcm);
             codec::silence(GAP_S, sample_rate, &mut pcm);
@@ -92,6 +101,11 @@ impl Engine for CodedEngine {
         }
         Ok(())
     }
+}
+
+/// Whether a word is spoken: punctuation alone is not.
+fn is_spoken(word: &str) -> bool {
+    word.chars().any(char::is_alphanumeric)
 }
 
 fn known(language: &str) -> Result<u8, EngineError> {

@@ -1,20 +1,26 @@
-//! Deepgram's `GET /v1/listen`: the handshake, the websocket and its rules. What the audio means is [`session`]'s.
+//! Deepgram: recognition on `GET /v1/listen` (here), [`flux`] and [`aura`].
+//!
+//! Here are the handshake, the websocket and its rules; what the audio means is [`session`]'s.
 
+mod aura;
+mod flux;
 mod query;
 mod rate;
 mod session;
 mod sha256;
 mod vad;
 
+pub use aura::speak;
+pub use flux::listen as flux_listen;
+
 use crate::app::App;
 use crate::conn::ConnCtl;
-use crate::engine::EngineErrorKind;
-use crate::fault::{self, Open};
-use crate::g711;
+use crate::engine::{EngineError, EngineErrorKind};
+use crate::fault::vendor::NET_0001;
+use crate::fault::{self, Open, Place};
 use crate::scenario::{Fault, On, Stage};
 use crate::stats::keep_last;
 use axum::Json;
-use axum::extract::rejection::ExtensionRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, RawQuery, State};
@@ -30,19 +36,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 
-const NET_0001: &str =
-    "Deepgram did not receive audio data or a text message within the timeout window. See https://dpgr.am/net0001";
+const PATH: &str = "/v1/listen";
 
 /// `GET /v1/listen`
 pub async fn listen(
     State(app): State<Arc<App>>,
-    ctl: Result<Extension<Arc<ConnCtl>>, ExtensionRejection>,
+    Extension(ctl): Extension<Arc<ConnCtl>>,
     headers: HeaderMap,
     RawQuery(raw): RawQuery,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let ctl = ctl.map_or_else(|_| ConnCtl::new(), |Extension(ctl)| ctl);
-    let fault = match fault::on_request(&app, &ctl, Stage::Stt, true).await {
+    let fault = match fault::on_request(&app, &ctl, Stage::Stt, PATH, true).await {
         Ok(fault) => fault,
         Err(response) => return response,
     };
@@ -51,7 +55,7 @@ pub async fn listen(
         app.stats.violation(format!("deepgram: {text}"));
         refused(&request_id, status, code, text)
     };
-    if !credentials(&headers).is_some_and(|key| app.key_is_good("deepgram", &key)) {
+    if !bearer_or_protocol(&headers).is_some_and(|key| app.key_is_good("deepgram", &key)) {
         return refuse(StatusCode::UNAUTHORIZED, "INVALID_AUTH", "Invalid credentials.");
     }
     let pairs: Vec<_> = url::form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect();
@@ -70,21 +74,7 @@ pub async fn listen(
     }
     let recognizer = match app.engine.recognizer(&query.language, query.sample_rate) {
         Ok(recognizer) => recognizer,
-        Err(e) => {
-            let (status, code) = match e.kind {
-                EngineErrorKind::UnsupportedLanguage | EngineErrorKind::BadInput => {
-                    (StatusCode::BAD_REQUEST, "Bad Request")
-                }
-                EngineErrorKind::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS"),
-                EngineErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
-            };
-            let text = format!("No such model/language/tier combination found: {}", e.message);
-            return if status == StatusCode::BAD_REQUEST {
-                refuse(status, code, &text)
-            } else {
-                refused(&request_id, status, code, &e.message)
-            };
-        }
+        Err(e) => return refused_by_engine(&app, &request_id, &e),
     };
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade.protocols(["token", "bearer"]).max_message_size(4 << 20),
@@ -98,10 +88,11 @@ pub async fn listen(
     let rate = query.sample_rate;
     let seed = app.chance(RngExt::random);
     let session = Session::new(query, pace, recognizer, request_id.clone(), seed);
-    let open = Open::new(&app, Stage::Stt);
+    let open = Open::new(&app, Stage::Stt, &ctl);
     let now = Instant::now();
     let stream = Stream {
         session,
+        request_id: request_id.clone(),
         encoding,
         sample_rate: rate,
         outbox: VecDeque::new(),
@@ -127,14 +118,34 @@ pub async fn listen(
     response
 }
 
-/// The key from `Authorization: Token|Bearer …` or from `Sec-WebSocket-Protocol: token, …`.
-fn credentials(headers: &HeaderMap) -> Option<String> {
-    let pair = |name: &str, separator: char| {
-        let (scheme, key) = headers.get(name)?.to_str().ok()?.split_once(separator)?;
-        let known = ["token", "bearer"].iter().any(|s| scheme.trim().eq_ignore_ascii_case(s));
-        known.then(|| key.trim().to_owned())
+/// The key from `Authorization: Token|Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    key(headers, "authorization", ' ')
+}
+
+/// The same, or from `Sec-WebSocket-Protocol: token, …`.
+fn bearer_or_protocol(headers: &HeaderMap) -> Option<String> {
+    bearer(headers).or_else(|| key(headers, "sec-websocket-protocol", ','))
+}
+
+fn key(headers: &HeaderMap, name: &str, separator: char) -> Option<String> {
+    let (scheme, key) = headers.get(name)?.to_str().ok()?.split_once(separator)?;
+    let known = ["token", "bearer"].iter().any(|s| scheme.trim().eq_ignore_ascii_case(s));
+    known.then(|| key.trim().to_owned())
+}
+
+/// The refusal of a stream that the engine does not open.
+fn refused_by_engine(app: &App, request_id: &str, e: &EngineError) -> Response {
+    let (status, code) = match e.kind {
+        EngineErrorKind::UnsupportedLanguage | EngineErrorKind::BadInput => {
+            let text = format!("No such model/language/tier combination found: {}", e.message);
+            app.stats.violation(format!("deepgram: {text}"));
+            return refused(request_id, StatusCode::BAD_REQUEST, "Bad Request", &text);
+        }
+        EngineErrorKind::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS"),
+        EngineErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
     };
-    pair("authorization", ' ').or_else(|| pair("sec-websocket-protocol", ','))
+    refused(request_id, status, code, &e.message)
 }
 
 fn refused(request_id: &str, status: StatusCode, code: &str, text: &str) -> Response {
@@ -157,6 +168,7 @@ enum Next {
 
 struct Stream {
     session: Session,
+    request_id: String,
     encoding: Encoding,
     sample_rate: u32,
     outbox: VecDeque<(Instant, String)>,
@@ -184,7 +196,7 @@ impl Stream {
                 biased;
                 () = sleep_until(fault_at.unwrap_or(far)), if fault_at.is_some() => {
                     let Some((_, fault)) = self.fault.take() else { continue };
-                    if !fault::on_socket(&mut ws, &self.ctl, &fault).await {
+                    if !fault::on_socket(&mut ws, &self.ctl, &fault, Place { path: PATH, context: None }).await {
                         return;
                     }
                 }
@@ -240,14 +252,9 @@ impl Stream {
             self.app.stats.violation("deepgram: JSON in a binary frame was taken for audio");
         }
         self.audio = true;
-        let pcm: Vec<i16> = match self.encoding {
-            Encoding::Linear16 if bytes.len() % 2 == 1 => {
-                self.app.stats.violation("deepgram: half a sample (DATA-0000)");
-                return Next::Close(1008, "DATA-0000: The payload cannot be decoded as linear16 audio.".to_owned());
-            }
-            Encoding::Linear16 => bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect(),
-            Encoding::Mulaw => bytes.iter().map(|b| g711::ulaw_to_linear(*b)).collect(),
-            Encoding::Alaw => bytes.iter().map(|b| g711::alaw_to_linear(*b)).collect(),
+        let Some(pcm) = self.encoding.samples(bytes) else {
+            self.app.stats.violation("deepgram: half a sample (DATA-0000)");
+            return Next::Close(1008, "DATA-0000: The payload cannot be decoded as linear16 audio.".to_owned());
         };
         self.sha.update(bytes);
         let seconds = pcm.len() as f64 / f64::from(self.sample_rate);
@@ -273,6 +280,11 @@ impl Stream {
                 Next::Go
             }
             Some("CloseStream") => self.close_stream(),
+            Some("Configure") => {
+                let answer = self.configure(&parsed.unwrap_or_default());
+                self.outbox.push_back((Instant::now(), answer.to_string()));
+                Next::Go
+            }
             _ => {
                 self.app.stats.violation(format!("deepgram: unknown message {:.60}", text));
                 let error = serde_json::json!({"type": "Error", "variant": "SchemaError", "description": "Could not deserialize last text message."});
@@ -280,6 +292,28 @@ impl Stream {
                 Next::Close(1008, "DATA-0000: Could not deserialize last text message.".to_owned())
             }
         }
+    }
+
+    /// Carries out a `Configure`, which can only change the key terms.
+    fn configure(&mut self, message: &serde_json::Value) -> serde_json::Value {
+        let id = self.request_id.clone();
+        let failure = |code: &str, text: &str| serde_json::json!({"type": "ConfigureFailure", "request_id": id, "code": code, "description": text});
+        let query = self.session.query();
+        let mut answer = serde_json::json!({"type": "ConfigureSuccess", "request_id": id});
+        if let Some(given) = message.get("keyterms") {
+            if !query.model.starts_with("nova-3") {
+                return failure("CONFIGURE_KEYTERMS_NOT_SUPPORTED", "keyterms are supported by nova-3 models only");
+            }
+            let terms: Option<Vec<String>> =
+                given.as_array().and_then(|list| list.iter().map(|v| v.as_str().map(str::to_owned)).collect());
+            match terms {
+                Some(terms) if terms.len() <= query::MOST_TERMS => query.keyterms = terms,
+                Some(_) => return failure("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", "too many keyterms"),
+                None => return failure("CONFIGURE_INTERNAL_ERROR", "keyterms must be an array of strings"),
+            }
+            answer["keyterms"] = serde_json::json!(query.keyterms);
+        }
+        answer
     }
 
     fn close_stream(&mut self) -> Next {

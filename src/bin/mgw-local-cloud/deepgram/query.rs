@@ -1,5 +1,7 @@
 //! Reads and checks the query of `/v1/listen`; unknown names and bad values are refused.
 
+use crate::g711;
+
 /// How the audio is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -9,6 +11,18 @@ pub enum Encoding {
     Mulaw,
     /// G.711 A-law.
     Alaw,
+}
+
+impl Encoding {
+    /// The samples of a frame; `None` if it ends inside one.
+    pub fn samples(self, bytes: &[u8]) -> Option<Vec<i16>> {
+        match self {
+            Encoding::Linear16 if bytes.len() % 2 == 1 => None,
+            Encoding::Linear16 => Some(bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect()),
+            Encoding::Mulaw => Some(bytes.iter().map(|b| g711::ulaw_to_linear(*b)).collect()),
+            Encoding::Alaw => Some(bytes.iter().map(|b| g711::alaw_to_linear(*b)).collect()),
+        }
+    }
 }
 
 /// A checked query.
@@ -32,9 +46,14 @@ pub struct Query {
     pub vad_events: bool,
     /// Capitals and full stops: `smart_format` or `punctuate`.
     pub punctuate: bool,
+    /// `keyterm`, as changed by `Configure`.
+    pub keyterms: Vec<String>,
     /// What is allowed but unwise.
     pub remarks: Vec<String>,
 }
+
+/// Most terms of a stream.
+pub const MOST_TERMS: usize = 100;
 
 const MODELS: &[&str] = &[
     "nova-3",
@@ -97,6 +116,7 @@ impl Query {
             utterance_end_ms: None,
             vad_events: false,
             punctuate: false,
+            keyterms: Vec::new(),
             remarks: Vec::new(),
         };
         let (mut encoding, mut seen) = (None, Vec::new());
@@ -152,7 +172,8 @@ impl Query {
                 "tag" if value.is_empty() || value.len() > 128 => {
                     return bad("a tag of 1 to 128 characters");
                 }
-                "keyterm" if value.is_empty() => return bad("a term"),
+                "keyterm" if value.is_empty() || is_weighted(value) => return bad("a plain term"),
+                "keyterm" => query.keyterms.push(value.clone()),
                 "redact"
                     if !["pci", "numbers", "aggressive_numbers", "ssn", "true", "false"].contains(&value.as_str()) =>
                 {
@@ -164,8 +185,8 @@ impl Query {
                 "callback" | "callback_method" => {
                     return Err("the emulator sends results to the socket only".to_owned());
                 }
-                "version" | "diarize_model" | "tag" | "keyterm" | "keywords" | "redact" | "extra" | "replace"
-                | "search" | "language_hint" => {}
+                "version" | "diarize_model" | "tag" | "keywords" | "redact" | "extra" | "replace" | "search"
+                | "language_hint" => {}
                 other if FLAGS.contains(&other) => {
                     flag()?;
                 }
@@ -192,6 +213,9 @@ impl Query {
         if has("keyterm") && !nova_3 {
             return Err("keyterm is supported by nova-3 models only".to_owned());
         }
+        if self.keyterms.len() > MOST_TERMS {
+            return Err(format!("at most {MOST_TERMS} keyterms are allowed"));
+        }
         if has("keywords") && nova_3 {
             return Err("keywords are not supported by nova-3 models; use keyterm".to_owned());
         }
@@ -203,6 +227,11 @@ impl Query {
         }
         Ok(self)
     }
+}
+
+/// `term:0.5` belongs to the older `keywords`.
+fn is_weighted(term: &str) -> bool {
+    term.rsplit_once(':').is_some_and(|(_, weight)| weight.parse::<f64>().is_ok())
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -246,6 +275,8 @@ mod tests {
             (format!("{GOOD}&model=nova-2"), "duplicate"),
             (format!("{GOOD}&endpointing=soon"), "endpointing"),
             (format!("{GOOD}&keywords=x:2"), "keyterm"),
+            (format!("{GOOD}&keyterm=x:2"), "plain term"),
+            (format!("{GOOD}{}", "&keyterm=x".repeat(101)), "100"),
             (format!("{GOOD}&channels=2"), "channel"),
             ("model=nova-2&encoding=linear16&sample_rate=16000&keyterm=x".to_owned(), "nova-3"),
         ] {

@@ -3,6 +3,7 @@
 use super::query::Query;
 use super::vad::Vad;
 use crate::coded::capital;
+use crate::coded::codec::Token;
 use crate::engine::{Recognizer, Word};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -92,6 +93,11 @@ impl Session {
             sentence_open: false,
             last_word_end: None,
         }
+    }
+
+    /// What the client asked for, as changed since.
+    pub fn query(&mut self) -> &mut Query {
+        &mut self.query
     }
 
     /// Takes audio of any length.
@@ -232,7 +238,7 @@ impl Session {
                     word["punctuated_word"] = json!(shown);
                 }
                 if multi {
-                    word["language"] = json!(w.text.get(..2).unwrap_or_default());
+                    word["language"] = json!(language_of(&w.text));
                 }
                 word
             })
@@ -241,8 +247,12 @@ impl Session {
         let confidence = words.iter().map(|w| w.confidence).sum::<f32>() / count;
         let mut alternative = json!({"transcript": shown.join(" "), "confidence": confidence, "words": listed});
         if multi {
-            let mut languages: Vec<&str> = words.iter().filter_map(|w| w.text.get(..2)).collect();
-            languages.dedup();
+            let mut languages = Vec::new();
+            for language in words.iter().filter_map(|w| language_of(&w.text)) {
+                if !languages.contains(&language) {
+                    languages.push(language);
+                }
+            }
             alternative["languages"] = json!(languages);
         }
         json!({
@@ -256,6 +266,11 @@ impl Session {
             },
         })
     }
+}
+
+/// The language of a coded word. The other engine hears one language at a time, so nobody asks it.
+pub fn language_of(word: &str) -> Option<&'static str> {
+    Token::parse(word).map(Token::language)
 }
 
 fn seconds(ms: u32) -> f64 {

@@ -1,8 +1,9 @@
 //! One context of a synthesis socket: collects text until enough is there, and generates audio in order.
 
-use super::generate::{self, Chunk};
+use super::alignment;
 use super::params::{Params, Refusal};
 use crate::app::App;
+use crate::speech::{self, Chunk, Wanted};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ impl Context {
             n.contexts += 1;
             n.contexts_open += 1;
         });
-        tokio::spawn(speak(app.clone(), params.clone(), id.clone(), queue, stop.clone(), out));
+        tokio::spawn(speak(app.clone(), params.wanted(), id.clone(), queue, stop.clone(), out));
         Ok(Context {
             closing: false,
             last: tokio::time::Instant::now(),
@@ -120,7 +121,7 @@ fn schedule(first: &Value) -> Result<Vec<usize>, Refusal> {
 
 async fn speak(
     app: Arc<App>,
-    params: Params,
+    wanted: Wanted,
     id: Option<String>,
     mut jobs: mpsc::UnboundedReceiver<Job>,
     stop: Arc<AtomicBool>,
@@ -136,8 +137,8 @@ async fn speak(
         if stop.load(Ordering::Relaxed) {
             continue;
         }
-        let spoken = generate::run(&app, &params, text, &stop, |chunk| {
-            let message = Told::Send(with_id(audio(&chunk, params.sync_alignment, id.is_none())));
+        let spoken = speech::run(&app, &wanted, text, &stop, |chunk| {
+            let message = Told::Send(with_id(audio(&chunk, id.is_none())));
             let out = out.clone();
             async move { out.send(message).await.is_ok() }
         });
@@ -157,18 +158,10 @@ async fn speak(
     let _ = out.send(Told::Done(id.unwrap_or_default())).await;
 }
 
-fn audio(chunk: &Chunk, aligned: bool, single: bool) -> Value {
-    let alignment = if aligned && !chunk.text.is_empty() {
-        let characters: Vec<String> = chunk.text.chars().map(String::from).collect();
-        let each = chunk.ms / characters.len() as f64;
-        let starts: Vec<u64> = (0..characters.len()).map(|i| (i as f64 * each) as u64).collect();
-        let lengths: Vec<u64> = starts.iter().map(|s| (*s as f64 + each) as u64 - s).collect();
-        json!({"chars": characters, "charStartTimesMs": starts, "charDurationsMs": lengths})
-    } else {
-        Value::Null
-    };
+fn audio(chunk: &Chunk, single: bool) -> Value {
+    let aligned = alignment::of_message(chunk);
     let mut message =
-        json!({"audio": STANDARD.encode(&chunk.bytes), "alignment": alignment, "normalizedAlignment": alignment});
+        json!({"audio": STANDARD.encode(&chunk.bytes), "alignment": aligned, "normalizedAlignment": aligned});
     if single {
         message["isFinal"] = Value::Null;
     }

@@ -1,16 +1,21 @@
-//! `POST /v1/text-to-speech/{voice}/stream`: one text in, a chunked body of bare audio out.
+//! `POST /v1/text-to-speech/{voice}/stream`: one text in, a chunked body of bare audio out; with `/with-timestamps`
+//! lines of JSON with audio and alignment.
 
-use super::generate;
-use super::params::{Params, Refusal, check_voice_settings};
+use super::alignment;
+use super::params::{self, Params, Refusal, check_voice_settings};
 use crate::app::App;
 use crate::conn::ConnCtl;
 use crate::fault;
 use crate::scenario::{On, Stage};
+use crate::slots::Slot;
+use crate::speech::{self, Chunk};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,21 +38,48 @@ const FIELDS: &[&str] = &[
     "use_pvc_as_ivc",
 ];
 
+type Parts = (State<Arc<App>>, Extension<Arc<ConnCtl>>, Path<String>, RawQuery, Uri, HeaderMap);
+
 /// `POST /v1/text-to-speech/{voice}/stream`
 pub async fn stream(
-    State(app): State<Arc<App>>,
-    Extension(ctl): Extension<Arc<ConnCtl>>,
-    Path(voice): Path<String>,
-    RawQuery(raw): RawQuery,
+    app: State<Arc<App>>,
+    ctl: Extension<Arc<ConnCtl>>,
+    voice: Path<String>,
+    raw: RawQuery,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if let Err(response) = fault::on_request(&app, &ctl, Stage::Tts, false).await {
+    respond((app, ctl, voice, raw, uri, headers), &body, false).await
+}
+
+/// `POST /v1/text-to-speech/{voice}/stream/with-timestamps`
+pub async fn with_timestamps(
+    app: State<Arc<App>>,
+    ctl: Extension<Arc<ConnCtl>>,
+    voice: Path<String>,
+    raw: RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    respond((app, ctl, voice, raw, uri, headers), &body, true).await
+}
+
+async fn respond(parts: Parts, body: &[u8], timed: bool) -> Response {
+    let (State(app), Extension(ctl), Path(voice), RawQuery(raw), uri, headers) = parts;
+    if let Err(response) = fault::on_plain_request(&app, &ctl, Stage::Tts, uri.path()).await {
         return response;
     }
     let refuse = |status: StatusCode, (code, text): Refusal| {
-        app.stats.violation(format!("elevenlabs: {code}: {text}"));
-        let kind = if status == StatusCode::UNAUTHORIZED { "authentication_error" } else { "validation_error" };
+        if status != StatusCode::TOO_MANY_REQUESTS {
+            app.stats.violation(format!("elevenlabs: {code}: {text}"));
+        }
+        let kind = match status.as_u16() {
+            401 => "authentication_error",
+            429 => "rate_limit_error",
+            _ => "validation_error",
+        };
         let detail = json!({"type": kind, "code": code, "status": code, "message": text, "request_id": app.uuid()});
         (status, Json(json!({"detail": detail}))).into_response()
     };
@@ -60,7 +92,7 @@ pub async fn stream(
         Ok(params) => params,
         Err(refusal) => return refuse(StatusCode::BAD_REQUEST, refusal),
     };
-    let text = match read_body(&body, &mut params) {
+    let text = match read_body(body, &mut params) {
         Ok(text) => text,
         Err(BodyError::Framework(name, text)) => {
             app.stats.violation(format!("elevenlabs: body: {name}: {text}"));
@@ -69,19 +101,31 @@ pub async fn stream(
         }
         Err(BodyError::Refused(refusal)) => return refuse(StatusCode::BAD_REQUEST, refusal),
     };
+    let most = app.scenario().elevenlabs.max_requests;
+    let Some(slot) = Slot::take(&app, "elevenlabs", most) else {
+        let text = format!("Too many concurrent requests. Your subscription has a maximum of {most}.");
+        return refuse(StatusCode::TOO_MANY_REQUESTS, ("too_many_concurrent_requests", text));
+    };
+    if !params::within_quota(&app, &text) {
+        return refuse(StatusCode::UNAUTHORIZED, params::quota_exceeded());
+    }
     let generation = app.fault(Stage::Tts, On::Generation);
     if let Some(fault) = generation {
-        fault_later(&ctl, &fault);
+        fault::later(&ctl, &fault);
     }
     let cost = text.chars().count().to_string();
     let request_id = app.uuid();
-    let kind = params.format.content_type();
+    let kind = if timed { "application/json" } else { params.format.content_type() };
+    params.sync_alignment = timed;
+    let wanted = params.wanted();
     let (sender, receiver) = mpsc::channel::<Bytes>(4);
     tokio::spawn(async move {
+        let _slot = slot;
         let stop = Arc::new(AtomicBool::new(false));
-        let sent = generate::run(&app, &params, text, &stop, |chunk| {
+        let sent = speech::run(&app, &wanted, text, &stop, |chunk| {
             let sender = sender.clone();
-            async move { sender.send(chunk.bytes.into()).await.is_ok() }
+            let bytes = if timed { line(&chunk) } else { chunk.bytes };
+            async move { sender.send(bytes.into()).await.is_ok() }
         });
         if let Err(e) = sent.await {
             app.stats.violation(format!("elevenlabs: synthesis failed: {}", e.message));
@@ -100,14 +144,13 @@ pub async fn stream(
     (extra.map(|(n, v)| (n.to_owned(), v.to_owned())), Body::from_stream(body)).into_response()
 }
 
-/// A generation fault on HTTP can only end the connection.
-fn fault_later(ctl: &Arc<ConnCtl>, fault: &crate::scenario::Fault) {
-    let (ctl, reset) = (ctl.clone(), fault.kind == crate::scenario::FaultKind::Reset);
-    let wait = std::time::Duration::from_millis(fault.after_ms);
-    tokio::spawn(async move {
-        tokio::time::sleep(wait).await;
-        if reset { ctl.reset() } else { ctl.drop_now() }
-    });
+/// A line of `/with-timestamps`.
+fn line(chunk: &Chunk) -> Vec<u8> {
+    let aligned = alignment::of_line(chunk);
+    let audio = STANDARD.encode(&chunk.bytes);
+    let mut line = json!({"audio_base64": audio, "alignment": aligned, "normalized_alignment": aligned}).to_string();
+    line.push('\n');
+    line.into_bytes()
 }
 
 enum BodyError {

@@ -1,10 +1,10 @@
-//! ElevenLabs text to speech: two websockets and the HTTP stream.
+//! ElevenLabs text to speech: two websockets and two HTTP streams.
 
+mod alignment;
 mod context;
-mod generate;
 mod http;
 mod params;
 mod socket;
 
-pub use http::stream;
+pub use http::{stream, with_timestamps};
 pub use socket::{multi, single};

@@ -1,48 +1,9 @@
 //! What a request to ElevenLabs may ask for: output format, model, language, voice settings.
 
-use crate::g711;
+use crate::app::App;
+use crate::scenario::Stage;
+use crate::speech::{Coding, Format, Wanted};
 use serde_json::Value;
-
-/// Coding of the audio sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
-    /// Signed 16-bit little-endian.
-    Pcm,
-    /// G.711 mu-law.
-    Ulaw,
-    /// G.711 A-law.
-    Alaw,
-}
-
-/// An output format the emulator can make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
-    /// Coding of a sample.
-    pub coding: Coding,
-    /// Hz.
-    pub rate: u32,
-}
-
-impl Format {
-    /// Samples as bytes.
-    pub fn bytes(self, pcm: &[i16]) -> Vec<u8> {
-        match self.coding {
-            Coding::Pcm => pcm.iter().flat_map(|s| s.to_le_bytes()).collect(),
-            Coding::Ulaw => pcm.iter().map(|s| g711::linear_to_ulaw(*s)).collect(),
-            Coding::Alaw => pcm.iter().map(|s| g711::linear_to_alaw(*s)).collect(),
-        }
-    }
-
-    /// Bytes of one sample.
-    pub fn width(self) -> usize {
-        if self.coding == Coding::Pcm { 2 } else { 1 }
-    }
-
-    /// Content type of a bare stream.
-    pub fn content_type(self) -> &'static str {
-        if self.coding == Coding::Pcm { "audio/pcm" } else { "audio/basic" }
-    }
-}
 
 /// A refusal: the vendor's code and a text.
 pub type Refusal = (&'static str, String);
@@ -158,6 +119,16 @@ impl Params {
         Ok(params)
     }
 
+    /// What is to be made.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            voice: self.voice.clone(),
+            language: self.language.clone(),
+            format: self.format,
+            timed: self.sync_alignment,
+        }
+    }
+
     /// Checks model and language against each other.
     pub fn check_model(&self, websocket: bool) -> Result<(), Refusal> {
         if !MODELS.contains(&self.model.as_str()) {
@@ -187,6 +158,18 @@ impl Params {
             _ => 10_000,
         }
     }
+}
+
+/// Whether a text still fits into the scenario's quota; it counts when it is spoken.
+pub fn within_quota(app: &App, text: &str) -> bool {
+    let limit = app.scenario().elevenlabs.character_limit;
+    let used = app.stats.with(|n| n.characters.get(&Stage::Tts).copied().unwrap_or(0));
+    limit == 0 || used + text.chars().count() as u64 <= limit
+}
+
+/// The refusal of what does not fit.
+pub fn quota_exceeded() -> Refusal {
+    ("quota_exceeded", "This request exceeds your quota. You have 0 credits remaining.".to_owned())
 }
 
 /// Checks `voice_settings`.

@@ -1,11 +1,12 @@
 //! The websockets `stream-input` (one context) and `multi-stream-input` (several), and their rules.
 
 use super::context::{Context, Told};
-use super::params::{Params, Refusal, check_voice_settings};
+use super::params::{Params, Refusal, check_voice_settings, quota_exceeded, within_quota};
 use crate::app::App;
 use crate::conn::ConnCtl;
-use crate::fault::{self, Open};
+use crate::fault::{self, Open, Place};
 use crate::scenario::{CloseContext, Fault, On, Stage};
+use crate::slots::Slot;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, Path, RawQuery, State};
@@ -70,7 +71,8 @@ async fn open(
     upgrade: Upgrade,
     multi: bool,
 ) -> Response {
-    let fault = match fault::on_request(&app, &ctl, Stage::Tts, true).await {
+    let path = format!("/v1/text-to-speech/{voice}/{}", if multi { "multi-stream-input" } else { "stream-input" });
+    let fault = match fault::on_request(&app, &ctl, Stage::Tts, &path, true).await {
         Ok(fault) => fault,
         Err(response) => return response,
     };
@@ -84,7 +86,12 @@ async fn open(
     let params = Params::parse(voice, &app.scenario().tts.voices, &raw.unwrap_or_default(), true);
     let header = headers.get("xi-api-key").and_then(|v| v.to_str().ok()).map(str::to_owned);
     upgrade.on_upgrade(move |mut ws| async move {
-        let _open = Open::new(&app, Stage::Tts);
+        let _open = Open::new(&app, Stage::Tts, &ctl);
+        let most = app.scenario().elevenlabs.max_sockets;
+        let Some(_slot) = Slot::take(&app, "elevenlabs_sockets", most) else {
+            let text = format!("Too many concurrent requests. Your subscription has a maximum of {most}.");
+            return say(&mut ws, &("too_many_concurrent_requests", text)).await;
+        };
         let params = match params {
             Ok(params) => params,
             // The vendor accepts the handshake first and then says what it does not like.
@@ -109,8 +116,15 @@ async fn open(
     })
 }
 
-async fn refuse(app: &App, ws: &mut WebSocket, (code, text): &Refusal) {
-    app.stats.violation(format!("elevenlabs: {code}: {text}"));
+async fn refuse(app: &App, ws: &mut WebSocket, refusal: &Refusal) {
+    // Quota is nothing that a client does wrong.
+    if refusal.0 != "quota_exceeded" {
+        app.stats.violation(format!("elevenlabs: {}: {}", refusal.0, refusal.1));
+    }
+    say(ws, refusal).await;
+}
+
+async fn say(ws: &mut WebSocket, (code, text): &Refusal) {
     let message = json!({"message": text, "error": code, "code": 1008});
     if ws.send(Message::text(message.to_string())).await.is_ok() {
         fault::close(ws, 1008, text).await;
@@ -146,7 +160,9 @@ impl Socket {
                 biased;
                 () = sleep_until(fault_at.unwrap_or_else(|| Instant::now() + far)), if fault_at.is_some() => {
                     let Some((_, fault)) = self.fault.take() else { continue };
-                    if !fault::on_socket(&mut ws, &self.ctl, &fault).await {
+                    let context = self.contexts.keys().next().map(String::as_str).filter(|_| self.multi);
+                    let place = Place { path: "/v1/text-to-speech/", context };
+                    if !fault::on_socket(&mut ws, &self.ctl, &fault, place).await {
                         return;
                     }
                 }
@@ -218,6 +234,9 @@ impl Socket {
             Some(_) => return Err(invalid("text must be a string")),
         };
         let first = !self.authorised;
+        if said.is_some_and(|text| !within_quota(&self.app, text)) {
+            return Err(quota_exceeded());
+        }
         if first {
             self.authorise(&message)?;
             if said != Some(" ") {

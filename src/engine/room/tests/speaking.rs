@@ -91,3 +91,45 @@ fn a_one_hop_provider_makes_ordinary_segments() {
     assert_eq!(call.speech(B), vec![70; 900]);
     assert_eq!(call.kinds(|k| matches!(k, EventKind::SegmentDone { text, complete: true, .. } if text == "hola")), 1);
 }
+
+#[test]
+fn words_of_a_replay_are_spoken_before_what_was_said_after_them_and_losses_in_it_are_told() {
+    let mut call = Call::pair();
+    call.voice = 3000;
+    call.run(ms(4000));
+    let stt = |call: &mut Call, event: SttEvent| call.input(Input::Stt { session: A, event });
+    let recovered = |text: &str, start: u64, end: u64| {
+        let word = Word { text: text.into(), start: ms(start), end: ms(end), confidence: 1.0 };
+        let (start, end) = (ms(start), ms(end));
+        SttEvent::Recovered(Transcript { text: text.into(), words: vec![word], start, end, language: None })
+    };
+    let texts = |call: &Call| -> Vec<String> {
+        let jobs = call.net.iter().filter_map(|c| match c {
+            NetCommand::Translate(job) => Some(job.text.clone()),
+            _ => None,
+        });
+        jobs.collect()
+    };
+    call.final_result(A, "one", 100, 500);
+    stt(&mut call, SttEvent::Replaying { start: ms(500), end: ms(1500) });
+    call.final_result(A, "four", 2000, 2400);
+    assert_eq!(texts(&call), ["one"], "what was said later waits");
+    stt(&mut call, recovered("two", 600, 1000));
+    assert_eq!(texts(&call), ["one", "two"]);
+    // The rest of the gap is known to nobody, although the live stream has answered for what lies behind it.
+    stt(&mut call, SttEvent::Lost { start: ms(1000), end: ms(1500) });
+    stt(&mut call, SttEvent::Replayed { start: ms(500), end: ms(1500) });
+    assert_eq!(texts(&call), ["one", "two", "four"]);
+    let lost: Vec<(f64, f64)> = call
+        .events
+        .iter()
+        .filter_map(|(_, kind)| match kind {
+            EventKind::SegmentLost { stage: "stt", start_ms, end_ms, .. } => Some((*start_ms, *end_ms)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lost, [(1000.0, 1500.0)]);
+    // What follows is not held back by anything any more.
+    call.final_result(A, "five", 2600, 2900);
+    assert_eq!(texts(&call).len(), 4);
+}

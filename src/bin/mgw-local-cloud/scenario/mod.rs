@@ -1,5 +1,11 @@
 //! The scenario: latencies, pacing and faults of the emulated services, read from TOML. Unknown keys are refused.
 
+mod faults;
+mod vendors;
+
+pub use faults::{Fault, FaultKind, On, Stage};
+pub use vendors::{Aura, DeepL, Deepgram, ElevenLabs, Flux, LibreTranslate, OpenAi};
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -64,8 +70,18 @@ pub struct Scenario {
     pub tts: Tts,
     /// What only Deepgram has.
     pub deepgram: Deepgram,
+    /// What only Deepgram Flux has.
+    pub flux: Flux,
+    /// What only Deepgram Aura has.
+    pub aura: Aura,
     /// What only DeepL has.
     pub deepl: DeepL,
+    /// What only ElevenLabs has.
+    pub elevenlabs: ElevenLabs,
+    /// What only OpenAI-compatible chat has.
+    pub openai: OpenAi,
+    /// What only LibreTranslate has.
+    pub libretranslate: LibreTranslate,
     /// Faults, looked at in order; the first that fits is fired.
     pub fault: Vec<Fault>,
 }
@@ -78,7 +94,12 @@ impl Default for Scenario {
             mt: Mt::default(),
             tts: Tts::default(),
             deepgram: Deepgram::default(),
+            flux: Flux::default(),
+            aura: Aura::default(),
             deepl: DeepL::default(),
+            elevenlabs: ElevenLabs::default(),
+            openai: OpenAi::default(),
+            libretranslate: LibreTranslate::default(),
             fault: Vec::new(),
         }
     }
@@ -173,116 +194,6 @@ impl Default for Tts {
     }
 }
 
-/// `[deepgram]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Deepgram {
-    /// Silence on the wire before NET-0001 (10000).
-    pub idle_timeout_ms: u64,
-    /// Audio may not come faster than `rate_limit` times real time for longer than this (5000).
-    pub rate_window_ms: u64,
-    /// See `rate_window_ms` (1.25).
-    pub rate_limit: f64,
-}
-
-impl Default for Deepgram {
-    fn default() -> Deepgram {
-        Deepgram { idle_timeout_ms: 10_000, rate_window_ms: 5000, rate_limit: 1.25 }
-    }
-}
-
-/// `[deepl]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DeepL {
-    /// Idle time after which a kept connection is closed (60000).
-    pub keep_alive_ms: u64,
-    /// Characters before 456 (1000000000).
-    pub character_limit: u64,
-}
-
-impl Default for DeepL {
-    fn default() -> DeepL {
-        DeepL { keep_alive_ms: 60_000, character_limit: 1_000_000_000 }
-    }
-}
-
-/// The three services.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// Recognition (Deepgram).
-    Stt,
-    /// Translation (DeepL).
-    Mt,
-    /// Synthesis (ElevenLabs).
-    Tts,
-}
-
-/// What a fault's `at` counts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum On {
-    /// HTTP requests and websocket handshakes of the stage (`connection` means the same).
-    #[default]
-    #[serde(alias = "connection")]
-    Request,
-    /// Websocket messages from clients, over all connections of the stage.
-    Message,
-    /// Generations of synthesised audio.
-    Generation,
-}
-
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// TCP reset.
-    Reset,
-    /// Websocket: close frame with `code` (1011) and `text`. HTTP: the connection ends without a reply.
-    Close,
-    /// HTTP status `code` (503) with body `text`, also instead of a websocket handshake.
-    Status,
-    /// Neither reads nor answers for `ms` (0: never again).
-    Stall,
-    /// Websocket: `text` as a TEXT message, then close with `code` if given. HTTP: as `status`.
-    ErrorMessage,
-    /// Websocket: a TEXT message that is no JSON. HTTP: 200 with a body that is none.
-    Garbage,
-}
-
-/// `[[fault]]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    /// `stt`, `mt` or `tts`.
-    pub stage: Stage,
-    /// `request` (default; `connection` means the same), `message` or `generation`.
-    #[serde(default)]
-    pub on: On,
-    /// The first one that fails, counted from 1 since the scenario was set.
-    pub at: u64,
-    /// How many in a row fail (1; 0: all from there on).
-    #[serde(default = "one")]
-    pub count: u64,
-    /// See [`FaultKind`].
-    pub kind: FaultKind,
-    /// Time from the event to the fault (0); until then everything works.
-    #[serde(default)]
-    pub after_ms: u64,
-    /// Status or close code.
-    pub code: Option<u16>,
-    /// Body, reason or message.
-    pub text: Option<String>,
-    /// Length of a stall (0: for ever).
-    #[serde(default)]
-    pub ms: u64,
-}
-
-fn one() -> u64 {
-    1
-}
-
 impl Scenario {
     /// Reads and checks a scenario; the error names the key.
     pub fn parse(text: &str) -> Result<Scenario, String> {
@@ -312,29 +223,16 @@ impl Scenario {
             (self.deepgram.idle_timeout_ms > 0 && self.deepgram.rate_window_ms > 0, "deepgram: times above 0"),
             (self.deepgram.rate_limit >= 1.0, "deepgram.rate_limit: at least 1"),
             (self.deepl.keep_alive_ms > 0, "deepl.keep_alive_ms: above 0"),
+            (self.flux.idle_timeout_ms > 0, "flux.idle_timeout_ms: above 0"),
+            (self.flux.update_ms >= 20, "flux.update_ms: at least 20"),
+            (self.flux.confident_ms >= 20, "flux.confident_ms: at least 20"),
+            (rate(self.openai.split_rate), "openai.split_rate: 0 to 1"),
         ];
         if let Some((_, text)) = rules.iter().find(|(good, _)| !good) {
             return Err((*text).to_owned());
         }
         for (i, fault) in self.fault.iter().enumerate() {
-            let status = matches!(fault.kind, FaultKind::Status)
-                || (fault.kind == FaultKind::ErrorMessage && fault.stage == Stage::Mt);
-            let good = match fault.code {
-                _ if fault.at == 0 => false,
-                None => true,
-                Some(code) if status => (200..=599).contains(&code),
-                Some(code) => {
-                    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) || fault.kind == FaultKind::ErrorMessage
-                }
-            };
-            let here = match fault.on {
-                On::Request => true,
-                On::Message => fault.stage != Stage::Mt && fault.kind != FaultKind::Status,
-                On::Generation => fault.stage == Stage::Tts && fault.kind != FaultKind::Status,
-            };
-            if !good || !here {
-                return Err(format!("fault {}: bad at, code, or on for this stage and kind", i + 1));
-            }
+            fault.check().map_err(|e| format!("fault {}: {e}", i + 1))?;
         }
         Ok(())
     }
@@ -354,6 +252,10 @@ mod tests {
             ("[[fault]]\nstage = \"mt\"\nat = 0\nkind = \"reset\"", "fault 1"),
             ("[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"explode\"", "explode"),
             ("[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"status\"\ncode = 99", "fault 1"),
+            ("[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"vendor\"\nname = \"deepl_999\"", "deepl_999"),
+            ("[[fault]]\nstage = \"stt\"\nat = 1\nkind = \"hostile\"", "name"),
+            ("[[fault]]\nstage = \"stt\"\non = \"byte\"\nat = 1\nkind = \"garbage\"", "byte"),
+            ("[[fault]]\nstage = \"stt\"\non = \"byte\"\nat = 1\ncount = 2\nkind = \"reset\"", "every"),
             ("[tts]\nspeed = 0.0", "tts.speed"),
         ] {
             let error = Scenario::parse(text).unwrap_err();
