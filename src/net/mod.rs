@@ -11,6 +11,7 @@
 mod accounts;
 mod counters;
 mod dialer;
+mod http;
 mod meter;
 mod mt;
 mod port;

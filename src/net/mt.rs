@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::counters::count;
 use super::runtime::lock;
-use super::{Driver, FromNet};
+use super::{Driver, FromNet, http};
 use crate::config::{DeeplConfig, SessionConfig};
 use crate::engine::TranslateJob;
 use crate::provider::{ErrorClass, LinkState, Stage, StageError, deepl};
@@ -111,7 +111,7 @@ impl Mt {
         let asked = async {
             let dialer = self.driver.dialer().await?;
             let request = dialer.pooled.get(deepl::usage_url(&config.deepl.base_url)).headers(deepl::headers(&config)?);
-            fetch(request, Instant::now() + WARM_DEADLINE).await
+            http::fetch(request, Instant::now() + WARM_DEADLINE, MOST_REPLY, deepl::http_error).await
         };
         let asked = asked.await;
         match asked {
@@ -159,39 +159,7 @@ async fn post(
     deadline: Instant,
 ) -> Result<String, StageError> {
     let request = client.post(deepl::translate_url(&config.deepl.base_url)).headers(deepl::headers(config)?).body(body);
-    deepl::parse_reply(&fetch(request, deadline).await?)
-}
-
-/// The body of a reply with status 200.
-async fn fetch(request: reqwest::RequestBuilder, deadline: Instant) -> Result<Vec<u8>, StageError> {
-    let work = async {
-        let mut reply = request.send().await.map_err(|error| broken(&error))?;
-        let (status, headers) = (reply.status().as_u16(), reply.headers().clone());
-        let mut body = Vec::new();
-        while let Some(piece) = reply.chunk().await.map_err(|error| broken(&error))? {
-            if body.len() + piece.len() > MOST_REPLY {
-                return Err(StageError::new(ErrorClass::BadRequest, "reply_too_long", "The reply is too long."));
-            }
-            body.extend_from_slice(&piece);
-        }
-        if status == 200 { Ok(body) } else { Err(deepl::http_error(status, &headers, &body)) }
-    };
-    timeout_at(deadline, work)
-        .await
-        .unwrap_or_else(|_| Err(StageError::new(ErrorClass::RetryNow, "timeout", "The translator took too long.")))
-}
-
-/// A fault on the way. The innermost reason is shown; URLs hold no secrets but are of no use here.
-fn broken(error: &reqwest::Error) -> StageError {
-    let mut reason: &dyn std::error::Error = error;
-    while let Some(inner) = reason.source() {
-        reason = inner;
-    }
-    let text = reason.to_string();
-    // rustls' own error type is not to be had through reqwest in both TLS builds; its words are stable enough.
-    let certificate = error.is_connect() && text.contains("certificate");
-    let class = if certificate { ErrorClass::Configuration } else { ErrorClass::RetryNow };
-    StageError::new(class, if certificate { "tls" } else { "connection" }, format!("The connection failed: {text}"))
+    deepl::parse_reply(&http::fetch(request, deadline, MOST_REPLY, deepl::http_error).await?)
 }
 
 /// Which addresses were warmed, and when. One for each port.
