@@ -21,7 +21,10 @@ mod stt_queue;
 mod tls;
 mod transport;
 mod tts;
+mod tts_http;
+mod tts_lane;
 mod tts_queue;
+mod tts_ws;
 
 #[cfg(test)]
 mod test_server;

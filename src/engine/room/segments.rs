@@ -11,12 +11,28 @@ use super::Room;
 use super::membership::tts_rate;
 use crate::config::Language;
 use crate::event::EventKind;
+use crate::provider::text::{says_something, speakable};
 use crate::provider::{DirectEvent, ErrorClass, SpeechChunk, Stage, StageError};
 
-/// Once speech has begun to come, it may stop for this long before the segment is cut.
+/// Once speech has begun to come, it may stop for this long before the rest is asked for anew. The network's own
+/// deadlines are shorter; this is for when it does not even report.
 const STALL: Duration = Duration::from_secs(5);
-/// A segment is given to the synthesiser this often, if nothing of it was heard.
+/// A text, or the same rest of it, is given to the synthesiser this often …
 const ATTEMPTS: u32 = 2;
+/// … and a segment this often, however much progress each attempt makes.
+const TOTAL_ATTEMPTS: u32 = 6;
+/// After a text was cancelled its rest is asked for so much later: what was on its way from the network is there by then.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// What became of going back.
+enum Rewound {
+    /// The rest can be asked for.
+    Again,
+    /// Nothing was missing any more.
+    Whole,
+    /// There is no place to go on from, or there were attempts enough.
+    Lost,
+}
 
 impl Room {
     fn new_segment(&mut self, segment: Segment) -> SegmentId {
@@ -180,14 +196,24 @@ impl Room {
 
     fn speak(&mut self, id: SegmentId, target: Language, text: String) {
         let now = self.now;
+        let Some(t) = self.segments.get_mut(&id).and_then(|s| s.targets.get_mut(&target)) else { return };
+        t.translated.get_or_insert(now);
+        t.progress = Progress::Speaking;
+        t.say = speakable(&text);
+        t.text = text;
+        self.ask_to_speak(id, target);
+    }
+
+    /// Gives what is left of a target's text to the synthesiser.
+    fn ask_to_speak(&mut self, id: SegmentId, target: Language) {
+        let now = self.now;
         let Some(segment) = self.segments.get_mut(&id) else { return };
         let session = owner(segment.origin);
         let Some(t) = segment.targets.get_mut(&target) else { return };
-        t.translated.get_or_insert(now);
-        t.progress = Progress::Speaking;
-        t.text = text.clone();
-        t.last_sign = now;
+        (t.last_sign, t.resume_at) = (now, None);
         t.attempts += 1;
+        t.total_attempts += 1;
+        let text = t.say[t.begun.byte..].to_owned();
         self.net(NetCommand::Speak(SpeakJob { session, segment: id, target, text }));
     }
 
@@ -195,14 +221,15 @@ impl Room {
         let now = self.now;
         let Some(segment) = self.segments.get_mut(&id) else { return };
         let session = owner(segment.origin);
-        let Some(t) = segment.targets.get_mut(&target).filter(|t| t.progress == Progress::Speaking) else { return };
+        let awaited = |t: &&mut Target| t.progress == Progress::Speaking && t.resume_at.is_none();
+        let Some(t) = segment.targets.get_mut(&target).filter(awaited) else { return };
         t.last_sign = now;
         match chunk {
             SpeechChunk::Audio(samples) => {
                 if samples.is_empty() {
                     return;
                 }
-                let first = t.audio.is_empty();
+                let first = !t.has_begun();
                 t.first_audio.get_or_insert(now);
                 t.audio.extend_from_slice(&samples);
                 if first && let Some(member) = self.members.get_mut(&session) {
@@ -211,15 +238,16 @@ impl Room {
                 self.bound_backlogs(id, target);
                 self.top_up_hearing(target);
             }
-            SpeechChunk::Reached(_) => {}
-            SpeechChunk::End if t.audio.is_empty() => self.fail(id, target, "tts", "the synthesiser gave no sound"),
+            SpeechChunk::Reached(byte) => t.reach(byte),
+            SpeechChunk::End if !t.has_begun() => self.fail(id, target, "tts", "the synthesiser gave no sound"),
             SpeechChunk::End => t.progress = Progress::Spoken,
             SpeechChunk::Failed(error) => {
-                let again = t.audio.is_empty() && t.attempts < ATTEMPTS && error.class == ErrorClass::RetryNow;
-                if again {
-                    let text = t.text.clone();
-                    self.speak(id, target, text);
-                    return;
+                // Where nothing came, the network has asked everybody who may be asked; a passing fault may be over.
+                let again = t.has_begun() || error.class == ErrorClass::RetryNow;
+                match again.then(|| self.rewind(id, target)).unwrap_or(Rewound::Lost) {
+                    Rewound::Again => return self.ask_to_speak(id, target),
+                    Rewound::Whole => return,
+                    Rewound::Lost => {}
                 }
                 if error.class != ErrorClass::BadRequest
                     && let Some(member) = self.members.get_mut(&session)
@@ -229,6 +257,24 @@ impl Room {
                 self.fail(id, target, "tts", &reason(&error));
             }
         }
+    }
+
+    /// Prepares a target whose synthesis failed for the next attempt, which goes on behind the last word that was
+    /// reached, if it may have one.
+    fn rewind(&mut self, id: SegmentId, target: Language) -> Rewound {
+        let members = self.members.values().filter(|m| *m.playout.language() == target);
+        let written = members.map(|m| m.playout.taken(id)).max().unwrap_or(0);
+        let Some(t) = self.segments.get_mut(&id).and_then(|s| s.targets.get_mut(&target)) else { return Rewound::Lost };
+        // What a speech-to-speech provider says was never a text of ours.
+        let (may, total) = (t.attempts < ATTEMPTS || t.has_progressed(), t.total_attempts);
+        if !may || total == 0 || total >= TOTAL_ATTEMPTS || !t.rewind(written) {
+            return Rewound::Lost;
+        }
+        if !t.audio.is_empty() && !says_something(&t.say[t.begun.byte..]) {
+            t.progress = Progress::Spoken;
+            return Rewound::Whole;
+        }
+        Rewound::Again
     }
 
     /// A speech-to-speech provider reports: an ordinary segment of one language is made of it.
@@ -308,26 +354,46 @@ impl Room {
     /// Segments that take too long must not hold those behind them for ever.
     pub(super) fn check_deadlines(&mut self) {
         let now = self.now;
-        let mut late = Vec::new();
+        let (mut late, mut stalled, mut resumed) = (Vec::new(), Vec::new(), Vec::new());
         for (id, segment) in &self.segments {
             let timeout = self.members.get(&owner(segment.origin)).map(|m| m.config.segment_timeout);
             for (target, t) in segment.targets.iter().filter(|(_, t)| !t.is_over()) {
                 let waited = now.saturating_sub(segment.committed);
                 let stage = if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts };
                 match t.first_audio {
-                    None if timeout.is_none_or(|limit| waited >= limit) => {
-                        late.push((*id, *target, stage, "no sound came in time (segment.timeout_ms)"));
-                    }
-                    Some(_) if now.saturating_sub(t.last_sign) >= STALL => {
-                        late.push((*id, *target, stage, "the synthesiser stopped in the middle; the rest is lost"));
-                    }
+                    _ if t.resume_at.is_some_and(|at| now >= at) => resumed.push((*id, *target)),
+                    None if timeout.is_none_or(|limit| waited >= limit) => late.push((*id, *target, stage)),
+                    Some(_) if now.saturating_sub(t.last_sign) >= STALL => stalled.push((*id, *target)),
                     _ => {}
                 }
             }
         }
-        for (id, target, stage, why) in late {
-            self.fail(id, target, stage.name(), why);
+        for (id, target, stage) in late {
+            self.fail(id, target, stage.name(), "no sound came in time (segment.timeout_ms)");
         }
+        for (id, target) in resumed {
+            self.ask_to_speak(id, target);
+        }
+        for (id, target) in stalled {
+            match self.rewind(id, target) {
+                Rewound::Again => self.cancel_and_resume(id, target),
+                Rewound::Whole => {}
+                Rewound::Lost => {
+                    self.fail(id, target, "tts", "the synthesiser stopped in the middle; the rest is lost");
+                }
+            }
+        }
+    }
+
+    /// The text under way is not wanted any more; its rest is asked for in a moment.
+    fn cancel_and_resume(&mut self, id: SegmentId, target: Language) {
+        let now = self.now;
+        let Some(segment) = self.segments.get_mut(&id) else { return };
+        let session = owner(segment.origin);
+        if let Some(t) = segment.targets.get_mut(&target) {
+            (t.resume_at, t.last_sign) = (Some(now + SETTLE), now);
+        }
+        self.net(NetCommand::Cancel { session, segment: id, target });
     }
 
     /// No more sound comes for a speaker's words; what has come is still heard.
