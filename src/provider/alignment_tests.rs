@@ -47,8 +47,8 @@ fn words_are_reached_when_their_audio_was_given() {
         (
             "times from the first chunk on",
             "ab cd",
-            vec![(100, even("ab", 0)), (100, even(" cd", 100))],
-            "<> 20 <ab> 80 30 <ab cd> 70",
+            vec![(100, even("ab", 0)), (40, even(" cd", 100))],
+            "<> 20 <ab> 80 30 <ab cd> 10",
         ),
         ("rounding", "ab", vec![(22, even("ab", 0))], "<> 22 <ab>"),
         ("none", "ab cd", vec![(50, json!(null))], "50"),

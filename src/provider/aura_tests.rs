@@ -9,12 +9,14 @@ fn the_request_follows_the_settings() {
     let url = |settings: &[(&str, &str)], to: &str, rate| speak_url(&config(settings), language(to), rate);
     let plain = url(&[], "es", 16_000).expect("a URL");
     assert_eq!(plain.path(), "/v1/speak");
-    assert_eq!(plain.query(), Some("model=aura-2-celeste-es&encoding=linear16&container=none&sample_rate=16000"));
-    let more = [("aura.voice", "aura-2-x-de"), ("deepgram.mip_opt_out", "true"), ("deepgram.tag", "a b")];
+    assert_eq!(
+        plain.query(),
+        Some("model=aura-2-celeste-es&encoding=linear16&container=none&sample_rate=16000&mip_opt_out=true")
+    );
+    let more = [("aura.voice", "aura-2-x-de"), ("deepgram.mip_opt_out", "false"), ("deepgram.tag", "a b")];
     let more = url(&more, "de", 24_000).expect("a URL");
     assert!(
-        more.as_str()
-            .ends_with("model=aura-2-x-de&encoding=linear16&container=none&sample_rate=24000&mip_opt_out=true&tag=a+b"),
+        more.as_str().ends_with("model=aura-2-x-de&encoding=linear16&container=none&sample_rate=24000&tag=a+b"),
         "{more}"
     );
     for (to, rate) in [("de", 16_000), ("es", 22_050)] {

@@ -40,7 +40,7 @@ fn lines_are_read_or_tolerated() {
         (r#"{"audio_base64":"%%%"}"#, Line::Malformed),
         (r#"{"audio_base64":7}"#, Line::Malformed),
         (r#"{"audio_base64":"AQ"#, Line::Malformed),
-        ("[]", Line::Malformed),
+        ("7", Line::Malformed),
         (
             r#"{"detail":{"status":"quota_exceeded","message":"0 credits"}}"#,
             Line::Error(StageError::new(ErrorClass::ProviderOut, "quota_exceeded", "0 credits")),

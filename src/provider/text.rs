@@ -176,7 +176,7 @@ mod tests {
                 vec!["He said \"I will not come.\"", " Then he left us."],
             ),
             ("今天天气很好。我们去公园散步吧，好不好？", vec!["今天天气很好。", "我们去公园散步吧，", "好不好？"]),
-            (long.trim(), vec![&long[..95], &long[95..191], &long[191..239]]),
+            (long.trim(), vec![&long[..99], &long[99..195], &long[195..239]]),
             (&solid, vec![&solid[..100], &solid[100..200], &solid[200..]]),
         ] {
             let cut: Vec<&str> = clauses(text).into_iter().map(|range| &text[range]).collect();

@@ -18,7 +18,7 @@ fn open(media: &mut Media, server: &str) {
     media.apply(NetCommand::OpenTts { session: SESSION, target: language("es"), config, rate: 16_000 });
 }
 
-fn speak(segment: u64, text: &str) -> NetCommand {
+pub(super) fn speak(segment: u64, text: &str) -> NetCommand {
     NetCommand::Speak(SpeakJob {
         session: SESSION,
         segment: SegmentId(segment),
@@ -28,7 +28,7 @@ fn speak(segment: u64, text: &str) -> NetCommand {
 }
 
 /// The end of a segment, and the samples before it.
-fn ending(media: &mut Media, wanted: u64) -> (Vec<i16>, SpeechChunk) {
+pub(super) fn ending(media: &mut Media, wanted: u64) -> (Vec<i16>, SpeechChunk) {
     let ends = |message: &FromNet| match message {
         FromNet::Speech { segment, chunk, .. } if *segment == SegmentId(wanted) => {
             (!matches!(chunk, SpeechChunk::Audio(_) | SpeechChunk::Reached(_))).then(|| chunk.clone())
@@ -47,14 +47,14 @@ fn ending(media: &mut Media, wanted: u64) -> (Vec<i16>, SpeechChunk) {
 }
 
 /// The next JSON message of a peer.
-async fn next(peer: &mut Peer) -> Option<Value> {
+pub(super) async fn next(peer: &mut Peer) -> Option<Value> {
     match peer.next().await? {
         Message::Text(text) => serde_json::from_str(&text).ok(),
         _ => None,
     }
 }
 
-fn audio(context: &Value, bytes: &[u8]) -> Value {
+pub(super) fn audio(context: &Value, bytes: &[u8]) -> Value {
     json!({"audio": STANDARD.encode(bytes), "isFinal": null, "alignment": null, "contextId": context})
 }
 
