@@ -24,6 +24,7 @@ mod tts;
 mod tts_http;
 mod tts_lane;
 mod tts_queue;
+mod tts_standing;
 mod tts_ws;
 
 #[cfg(test)]

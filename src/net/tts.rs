@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | here | which provider speaks a text, what becomes of it when that fails, what the room is told |
+//! | here | which provider speaks a text, and what becomes of it when that fails |
+//! | `tts_standing` | what the room is told of providers |
 //! | `tts_lane` | the websocket that is kept open: connecting, limits, coming back |
 //! | `tts_ws` | one such connection: contexts, silence, black holes |
 //! | `tts_http` | a request for each text or clause |
@@ -38,7 +39,7 @@ const MOST_TRIES: u32 = 2;
 /// A text waits this long for a connection that is being made, before the next provider is asked.
 pub(super) const LANE_PATIENCE: Duration = Duration::from_millis(400);
 /// Where nobody can be asked, it is looked again after this at the latest.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Most segments remembered whose text failed in its middle.
 const MOST_STUMBLES: usize = 64;
 
@@ -54,7 +55,7 @@ pub(super) struct Tts {
     /// What ElevenLabs' limit of connections counts, websockets and requests together.
     pub(super) places: Arc<Account>,
     /// Which provider the room takes to be serving. Held while it is told, so that it is told in order.
-    told: tokio::sync::Mutex<Option<usize>>,
+    pub(super) told: tokio::sync::Mutex<Option<usize>>,
     /// Segments whose text failed in its middle, and which provider is to go on with it.
     stumbled: Mutex<HashMap<SegmentId, usize>>,
 }
@@ -135,14 +136,21 @@ impl Tts {
             while requests.len() + self.lane.load() < MAX_CONTEXTS
                 && let Some(mut job) = self.queue.next()
             {
-                if job.from.is_none() {
+                let fresh = job.from.is_none();
+                if fresh {
                     job.from = Some(lock(&self.stumbled).get(&job.segment).copied().unwrap_or(0));
                 }
                 if !says_something(&job.text) {
                     self.finish(&job, SpeechChunk::End).await;
                     continue;
                 }
-                match self.way(&job) {
+                let mut way = self.way(&job);
+                // Who failed in the middle of this segment is asked again only if nobody else can be.
+                if fresh && job.from != Some(0) && matches!(way, Way::Wait(_) | Way::Nowhere(_)) {
+                    job.from = Some(0);
+                    way = self.way(&job);
+                }
+                match way {
                     Way::Lane => self.lane.give(job),
                     Way::Request(pick) => requests.push(self.request(job, pick)),
                     Way::Wait(pause) => {
@@ -255,6 +263,7 @@ impl Tts {
             }
             return self.fail(&job, error).await;
         }
+        lock(&self.stumbled).remove(&job.segment);
         if next >= self.roster.providers().len() || job.since.elapsed() >= MOST_WAIT {
             return self.fail(&job, error).await;
         }
@@ -289,65 +298,6 @@ impl Tts {
 
     async fn chunk(&self, segment: SegmentId, chunk: SpeechChunk) {
         self.driver.outbox.send(FromNet::Speech { segment, target: self.target, chunk }).await;
-    }
-
-    /// Who would speak a text now, as far as is known.
-    fn standing(&self) -> Option<usize> {
-        if self.driver.meter.check(Stage::Tts).is_err() {
-            return None;
-        }
-        let mut all = 0..self.roster.providers().len();
-        let ready = |index| self.lane.index != Some(index) || matches!(self.lane.state(), LaneState::Ready);
-        all.find(|index| self.roster.works(*index) && ready(*index))
-    }
-
-    /// Tells the room who serves now, if that has changed; `error` is why the one before does not.
-    pub(super) async fn stand(&self, error: Option<&StageError>) {
-        let mut told = self.told.lock().await;
-        let (before, now) = (*told, self.standing());
-        let broke = self.driver.meter.check(Stage::Tts).err();
-        let error = broke.as_ref().or(error);
-        // Whoever comes next is not told of while the one before may be back in a moment.
-        let lane = self.lane.index.filter(|_| before.is_none() && broke.is_none() && self.lane.is_promising());
-        if lane.is_some_and(|lane| now.is_none_or(|now| now > lane)) {
-            return;
-        }
-        *told = now;
-        match now {
-            Some(index) if before != now => {
-                let failed = before.or((index > 0).then_some(0));
-                if let (Some(before), Some(error)) = (failed, error) {
-                    let down = LinkState::Down { error: error.clone(), retry_in: Some(Duration::ZERO) };
-                    self.link(before, down).await;
-                }
-                self.link(index, LinkState::Ready).await;
-            }
-            Some(_) => {}
-            None => {
-                // Why the preferred one does not serve matters most to a person.
-                let preferred = self.roster.refusal(0).filter(|_| broke.is_none());
-                let (who, error, retry_in) = match (preferred, error) {
-                    (Some(Nobody { error, retry_in }), _) => (0, error, Some(retry_in.max(LOOK_AGAIN))),
-                    (None, Some(error)) => (before.unwrap_or(0), error.clone(), broke.is_none().then_some(LOOK_AGAIN)),
-                    (None, None) => return,
-                };
-                self.link(who, LinkState::Down { error, retry_in }).await;
-            }
-        }
-    }
-
-    /// The connection that served was lost and is made again at once.
-    pub(super) async fn dropped(&self, index: usize, error: &StageError) {
-        let mut told = self.told.lock().await;
-        if *told == Some(index) {
-            *told = None;
-            self.link(index, LinkState::Down { error: error.clone(), retry_in: Some(Duration::ZERO) }).await;
-        }
-    }
-
-    pub(super) async fn link(&self, index: usize, state: LinkState) {
-        let name = self.roster.providers().nth(index).map_or("tts", TtsProvider::as_str);
-        self.driver.link(Stage::Tts, name, state).await;
     }
 
     /// An error without the keys and without what is being said.

@@ -28,6 +28,9 @@ const UNUSED: Duration = Duration::from_secs(INACTIVITY_S as u64 - 30);
 /// A context that was given up and still is not ended by the vendor is forgotten after so long.
 const FORGET: Duration = Duration::from_secs(10);
 
+/// So many contexts that were given up make a connection useless.
+const MOST_SILENT: usize = 2;
+
 /// How a connection ended.
 pub(super) enum End {
     /// As asked; `used` if a text was spoken.
@@ -79,6 +82,8 @@ impl Tts {
             Ok(end) => return (end, spoke),
             Err(error) => error,
         };
+        let texts: Vec<&str> = talk.contexts.values().map(|context| context.job.text.as_str()).collect();
+        let error = self.safe(error, "").without(&texts);
         let idle = talk.contexts.is_empty() && self.lane.load() == 0;
         // First, so that no text is given to a connection that is gone.
         self.lane.lost();
@@ -112,6 +117,10 @@ impl Tts {
                 self.begin(ws, talk, job).await?;
             }
             let silence = self.give_up_silent(talk, index).await;
+            // One text may be at fault; where several stay without audio the connection is.
+            if talk.contexts.values().filter(|context| context.over).count() >= MOST_SILENT {
+                return Err(StageError::new(ErrorClass::RetryNow, "no_audio", "The synthesiser gives no audio."));
+            }
             let now = Instant::now();
             let busy = talk.contexts.values().any(|context| !context.over);
             if !busy && talk.contexts.is_empty() && now >= talk.said + UNUSED {

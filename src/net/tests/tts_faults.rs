@@ -261,7 +261,9 @@ fn a_clause_that_fails_leaves_the_ones_before_it() {
 #[test]
 fn what_cannot_be_read_fails_the_text_and_what_is_not_known_does_not() {
     let raw = |kind, payload: Vec<u8>| Message::Frame(Frame::message(payload, OpCode::Data(kind), true));
-    let rows: Vec<(&str, Vec<Message>, Result<Vec<i16>, &str>)> = vec![
+    /// What is sent, and the samples or the error's code that come of it.
+    type Row = (&'static str, Vec<Message>, Result<Vec<i16>, &'static str>);
+    let rows: Vec<Row> = vec![
         ("bad base64", vec![Message::text(r#"{"audio":"%%%","contextId":"s1"}"#)], Err("bad_message")),
         ("truncated JSON", vec![Message::text(r#"{"audio":"AQ"#)], Err("bad_message")),
         ("a wrong type", vec![Message::text(r#"{"audio":7,"contextId":"s1"}"#)], Err("bad_message")),
@@ -405,6 +407,63 @@ fn a_text_without_audio_goes_to_the_next_provider_though_the_first_one_lives() {
     media.apply(speak(1, "uno"));
     assert_eq!(ending(&mut media, 1), (vec![4], SpeechChunk::End));
     assert_eq!(server.connections.load(Ordering::SeqCst), 1, "the connection stays");
+}
+
+#[test]
+fn a_text_that_stops_in_its_middle_goes_on_with_the_next_provider() {
+    let server = Server::start(|_, tcp| async move {
+        let Some(mut peer) = Peer::accept(tcp).await else { return };
+        while let Some((context, _)) = text(&mut peer).await {
+            peer.send(aligned(&context, "uno ", 640)).await;
+        }
+    });
+    let aura = Server::start(|_, mut tcp| async move {
+        while read_request(&mut tcp).await.is_some() {
+            bytes(&mut tcp, "200 OK", &[4, 0]).await;
+        }
+    });
+    let mut media = Media::new();
+    let settings = [
+        ("elevenlabs.base_url", &*server.url()),
+        ("deepgram.base_url", &*aura.url()),
+        ("tts.provider", "elevenlabs,aura"),
+    ];
+    open(&mut media, SESSION, &settings);
+    media.ready(Stage::Tts);
+    media.apply(speak(1, "uno dos"));
+    let error = failure(ending(&mut media, 1).1);
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::RetryNow, "no_audio"));
+    media.seen.clear();
+    media.apply(speak(1, "dos"));
+    assert_eq!(ending(&mut media, 1), (vec![4], SpeechChunk::End));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1, "the connection stays");
+}
+
+#[test]
+fn audio_that_cannot_be_assigned_makes_all_texts_begin_again() {
+    let notes = Notes::default();
+    let seen = notes.clone();
+    let server = Server::start(move |number, tcp| {
+        let notes = notes.clone();
+        async move {
+            if number > 0 {
+                return serve(tcp, &notes, 7).await;
+            }
+            let Some(mut peer) = Peer::accept(tcp).await else { return };
+            let (_, _) = (text(&mut peer).await, text(&mut peer).await);
+            peer.send(json!({"audio": "AQA="})).await;
+            while peer.next().await.is_some() {}
+        }
+    });
+    let mut media = Media::new();
+    open(&mut media, SESSION, &[("elevenlabs.base_url", &server.url()), ("tts.provider", "elevenlabs")]);
+    media.ready(Stage::Tts);
+    media.apply(speak(1, "uno"));
+    media.apply(speak(2, "dos"));
+    for segment in [1, 2] {
+        assert_eq!(ending(&mut media, segment), (vec![7], SpeechChunk::End), "{segment}");
+    }
+    assert_eq!(seen.all("ws"), ["uno", "dos"]);
 }
 
 #[test]

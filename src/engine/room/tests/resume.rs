@@ -223,10 +223,10 @@ proptest! {
             };
             call.speech_chunk(SpeechChunk::Reached(0));
             let mut failed_in = None;
-            'attempt: for word in first..words.len() {
+            'attempt: for (word, length) in lengths.iter().copied().enumerate().skip(first) {
                 let mut given = 0;
-                while given < lengths[word] {
-                    let n = chunk.min(lengths[word] - given).min(left);
+                while given < length {
+                    let n = chunk.min(length - given).min(left);
                     if n == 0 {
                         failed_in = Some((word, given));
                         break 'attempt;
