@@ -23,6 +23,7 @@ use super::counters::count;
 use super::runtime::lock;
 use super::tts_lane::{Lane, LaneState};
 use super::tts_queue::{Job, TtsQueue};
+use super::tts_ws::UNUSED;
 use super::{Driver, FromNet};
 use crate::config::{Language, SessionConfig, TtsProvider};
 use crate::engine::SegmentId;
@@ -56,6 +57,8 @@ pub(super) struct Tts {
     pub(super) places: Arc<Account>,
     /// Which provider the room takes to be serving. Held while it is told, so that it is told in order.
     pub(super) told: tokio::sync::Mutex<Option<usize>>,
+    /// A connection that had nothing to say for so long is replaced.
+    pub(super) unused: Duration,
     /// Segments whose text failed in its middle, and which provider is to go on with it.
     stumbled: Mutex<HashMap<SegmentId, usize>>,
 }
@@ -97,8 +100,10 @@ impl Tts {
         let roster = Roster::new(config.tts_providers.iter().map(|provider| (*provider, account(*provider))));
         let lane = Lane::new(config.tts_providers.iter().position(|p| *p == TtsProvider::Elevenlabs));
         let places = account(TtsProvider::Elevenlabs);
+        // Sessions that began together do not replace their connections together.
+        let unused = UNUSED - Duration::from_secs(driver.session.0 % 20);
         let (told, stumbled) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { driver, config, target, rate, queue, roster, lane, places, told, stumbled }
+        Self { driver, config, target, rate, queue, roster, lane, places, told, unused, stumbled }
     }
 
     /// Runs until the queue is closed.

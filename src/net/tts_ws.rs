@@ -24,7 +24,7 @@ const PING_IDLE: Duration = Duration::from_secs(20);
 const DEAD_IDLE: Duration = Duration::from_secs(50);
 /// A connection that had nothing to do for so long is replaced before the vendor closes it: a text must not meet
 /// a connection that is just being closed.
-const UNUSED: Duration = Duration::from_secs(INACTIVITY_S as u64 - 30);
+pub(super) const UNUSED: Duration = Duration::from_secs(INACTIVITY_S as u64 - 30);
 /// A context that was given up and still is not ended by the vendor is forgotten after so long.
 const FORGET: Duration = Duration::from_secs(10);
 
@@ -123,7 +123,7 @@ impl Tts {
             }
             let now = Instant::now();
             let busy = talk.contexts.values().any(|context| !context.over);
-            if !busy && talk.contexts.is_empty() && now >= talk.said + UNUSED {
+            if !busy && talk.contexts.is_empty() && now >= talk.said + self.unused {
                 return Ok(End::Unused);
             }
             let (ping, dead) = if busy { (PING_BUSY, DEAD_BUSY) } else { (PING_IDLE, DEAD_IDLE) };
@@ -138,7 +138,7 @@ impl Tts {
             }
             let mut wake = quiet.min(talk.heard + dead).min(silence.unwrap_or(quiet));
             if !busy {
-                wake = wake.min(talk.said + UNUSED);
+                wake = wake.min(talk.said + self.unused);
             }
             let received = tokio::select! {
                 biased;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use crossbeam_channel::bounded;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -15,9 +16,13 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use super::super::test_server::{Notes, Peer, Server, read_request, refuse, reply};
+use super::super::runtime::Restart;
+use super::super::test_server::{Notes, PATIENCE, Peer, Server, read_request, refuse, reply};
+use super::super::tts::Tts;
+use super::super::tts_queue::{Closing, TtsQueue};
+use super::super::{CHANNEL_SIZE, Driver, Outbox, Runtime};
 use super::tts::{audio, ending, next, speak};
-use super::{Media, SESSION, until};
+use super::{Media, ROOM, SESSION, until};
 use crate::engine::{NetCommand, SegmentId, SessionId};
 use crate::net::FromNet;
 use crate::provider::test_config::{config, language};
@@ -506,4 +511,57 @@ fn who_finds_no_place_waits_for_one() {
     media.apply(NetCommand::CloseTts { session: SessionId(1), target: language("es") });
     assert_eq!(ending(&mut media, 1), (vec![7], SpeechChunk::End));
     until("both connections", || server.connections.load(Ordering::SeqCst) == 2);
+}
+
+#[test]
+fn a_connection_that_is_not_used_is_replaced_before_the_vendor_closes_it() {
+    for limit in ["0", "1"] {
+        let notes = Notes::default();
+        let seen = notes.clone();
+        let server = Server::start(move |number, tcp| {
+            let notes = notes.clone();
+            async move {
+                if number > 0 {
+                    return serve(tcp, &notes, 7).await;
+                }
+                let Some(mut peer) = Peer::accept(tcp).await else { return };
+                let said = text(&mut peer).await;
+                notes.add("first", format!("{said:?}"));
+            }
+        });
+        let runtime = Runtime::acquire(2).expect("a runtime");
+        let (sender, receiver) = bounded(CHANNEL_SIZE);
+        let driver = Driver {
+            session: SESSION,
+            outbox: Outbox { sender, room: ROOM },
+            dialers: runtime.dialers(),
+            accounts: runtime.accounts(),
+            meter: Arc::default(),
+            ca_file: None,
+            counters: runtime.counters(),
+        };
+        let settings = [
+            ("elevenlabs.base_url", &*server.url()),
+            ("tts.provider", "elevenlabs"),
+            ("elevenlabs.max_streams", limit),
+        ];
+        let queue = Arc::new(TtsQueue::default());
+        let mut tts = Tts::new(driver, Arc::new(config(&settings)), language("es"), 16_000, Arc::clone(&queue));
+        tts.unused = Duration::from_millis(100);
+        let (tts, again) = (Arc::new(tts), Arc::clone(&queue));
+        let token = runtime.task_starter().token();
+        runtime.task_starter().spawn(token, move || Arc::clone(&tts).run(), |_| async { Restart::No });
+        until("another connection", || server.connections.load(Ordering::SeqCst) >= 2);
+        until("the end of the first one", || !seen.all("first").is_empty());
+        assert_eq!(seen.all("first"), ["None"], "closed without a text");
+        assert!(again.push(SegmentId(1), "uno".to_owned()));
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = Vec::new();
+        while !matches!(told.last(), Some(FromNet::Speech { chunk: SpeechChunk::End, .. })) {
+            told.push(receiver.recv_deadline(deadline).expect("an end").1);
+        }
+        let down = |message: &FromNet| matches!(message, FromNet::Link { state: LinkState::Down { .. }, .. });
+        assert!(!told.iter().any(down), "nothing was lost: {told:?}");
+        queue.close(Closing::Now);
+    }
 }
