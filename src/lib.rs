@@ -22,10 +22,14 @@
 //! | a C function, the header | `ffi/`, `cbindgen.toml`, `status` |
 //! | a setting | `config/keys`, then `config/session` |
 //! | what is committed, when | `engine/ledger`, `engine/room/speaking` |
-//! | what is translated and spoken, deadlines, losses | `engine/room/segments` |
+//! | what is translated, deadlines, losses | `engine/room/segments` |
+//! | what is spoken, going on where that failed | `engine/room/synthesis`, `engine/segment` |
 //! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
-//! | a vendor's messages | `provider/deepgram`, `provider/deepl`, `provider/openai`, `provider/libretranslate`, `provider/elevenlabs` |
+//! | a vendor's messages | `provider/deepgram`, `flux`, `deepl`, `openai`, `libretranslate`, `elevenlabs`, `aura` |
+//! | which words a piece of speech has spoken, clauses | `provider/alignment`, `provider/text` |
+//! | what is recognised again after a lost connection | `provider/replay`, `net/stt`, `engine/ledger` |
+//! | which provider is asked, circuits, limits, money | `provider/circuit`, `net/accounts`, `net/meter` |
 //! | RTP, RTCP, DTMF, G.711, G.722, AudioSocket, jitter buffer (feature `telephony`) | `telephony/` |
 //! | calls from Asterisk, the control interface, `doctor` | `bin/mgw-rtp-shim/` (its `main.rs` has a map) |
 //! | connections, retries, limits | `net/` |

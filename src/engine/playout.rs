@@ -234,6 +234,11 @@ impl Playout {
         self.written.saturating_sub(self.pulled.max(self.flushed_to))
     }
 
+    /// How many of a segment's samples were taken to be written; they cannot be taken back.
+    pub fn taken(&self, segment: SegmentId) -> usize {
+        self.queue.iter().chain(&self.sounding).filter(|i| i.segment == segment).map(|i| i.taken).max().unwrap_or(0)
+    }
+
     /// Takes a waiting segment out of the queue; true if nothing of it was written yet.
     pub fn remove(&mut self, segment: SegmentId) -> bool {
         let before = self.queue.len();

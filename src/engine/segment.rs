@@ -9,6 +9,9 @@ use crate::config::Language;
 use crate::event::{EventKind, Marks};
 use crate::provider::StageError;
 
+/// No word is spoken for longer; a mark that is further behind cannot be the last word's.
+const LONGEST_WORD: Duration = Duration::from_secs(3);
+
 /// Where a segment's text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -48,8 +51,26 @@ pub struct Target {
     pub audio: Vec<i16>,
     /// Hz.
     pub rate: u32,
-    /// How often it was given to the synthesiser.
+    /// What the synthesiser is to say: the text, made safe to speak.
+    pub say: String,
+    /// How often it was given to the synthesiser since there was progress, and in all.
     pub attempts: u32,
+    pub total_attempts: u32,
+    /// Where the attempt under way began.
+    pub begun: Mark,
+    /// The last whole word of the attempt under way that was reached, if it tells.
+    pub reached: Option<Mark>,
+    /// It failed in its middle; the rest is asked for then.
+    pub resume_at: Option<Duration>,
+}
+
+/// A place in a segment's speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Samples of audio before it.
+    pub samples: usize,
+    /// Bytes of [`Target::say`] before it.
+    pub byte: usize,
 }
 
 impl Target {
@@ -63,8 +84,58 @@ impl Target {
             last_sign: now,
             audio: Vec::new(),
             rate,
+            say: String::new(),
             attempts: 0,
+            total_attempts: 0,
+            begun: Mark::default(),
+            reached: None,
+            resume_at: None,
         }
+    }
+
+    /// Some audio has come for the attempt under way.
+    pub fn has_begun(&self) -> bool {
+        self.audio.len() > self.begun.samples
+    }
+
+    /// Notes that the audio so far speaks the attempt's text up to its `byte`th byte.
+    pub fn reach(&mut self, byte: usize) {
+        let byte = self.begun.byte + byte;
+        // A provider that lies about its text must not make us cut a character in two.
+        if byte >= self.reached.map_or(0, |mark| mark.byte) && self.say.is_char_boundary(byte) {
+            self.reached = Some(Mark { samples: self.audio.len(), byte });
+        }
+    }
+
+    /// The attempt under way has reached a word.
+    pub fn has_progressed(&self) -> bool {
+        self.reached.is_some_and(|mark| mark.byte > self.begun.byte)
+    }
+
+    /// Goes back to the last place from which the speech can be taken up without losing or doubling a whole word,
+    /// where `written` samples have been given to a listener already; false if there is none.
+    ///
+    /// A word of which a part was given is begun again: a cut word and then the whole one is better than a lost one.
+    pub fn rewind(&mut self, written: usize) -> bool {
+        let mark = match self.reached {
+            Some(mark) if written.saturating_sub(mark.samples) <= self.longest_word() => mark,
+            None if written <= self.begun.samples => self.begun,
+            _ => return false,
+        };
+        self.audio.truncate(mark.samples.max(written));
+        if self.has_progressed() {
+            self.attempts = 0;
+        }
+        let rest = &self.say[mark.byte..];
+        let byte = mark.byte + rest.len() - rest.trim_start().len();
+        self.begun = Mark { samples: self.audio.len(), byte };
+        self.reached = None;
+        true
+    }
+
+    /// Samples; more than this behind the last word reached is more than a word.
+    fn longest_word(&self) -> usize {
+        (LONGEST_WORD.as_millis() as usize * self.rate as usize) / 1000
     }
 
     /// No more audio will come.

@@ -216,45 +216,62 @@ impl<P: Copy> Roster<P> {
     /// Who gets one must [`report`](Self::report) what became of it, since it may be a circuit's probe.
     pub(super) fn pick(&self, from: usize) -> Result<Pick<P>, Nobody> {
         let mut nobody: Option<Nobody> = None;
-        for (index, choice) in self.choices.iter().enumerate().skip(from) {
-            let refused = match choice.wrong() {
-                Some(refused) => refused,
-                None => match choice.account.ask() {
-                    Admission::Closed | Admission::Probe => {
-                        return Ok(Pick { index, provider: choice.provider, account: Arc::clone(&choice.account) });
-                    }
-                    Admission::Open(retry_in) => {
-                        let known = lock(&choice.account.circuit).error().cloned();
-                        let error = known.unwrap_or_else(|| {
-                            StageError::new(
-                                ErrorClass::RetryLater(None),
-                                "circuit_open",
-                                "The provider is being tried.",
-                            )
-                        });
-                        Nobody { error, retry_in }
-                    }
-                },
+        for index in from..self.choices.len() {
+            let refused = match self.ask(index) {
+                Ok(pick) => return Ok(pick),
+                Err(refused) => refused,
             };
             nobody = Some(match nobody {
                 None => refused,
                 Some(first) => Nobody { retry_in: first.retry_in.min(refused.retry_in), ..first },
             });
         }
-        Err(nobody.unwrap_or_else(|| Nobody {
-            error: StageError::new(ErrorClass::Configuration, "no_provider", "There is no other provider to ask."),
-            retry_in: WRONG_SETTINGS_PAUSE,
-        }))
+        Err(nobody.unwrap_or_else(no_provider))
+    }
+
+    /// The `index`th provider, if it may be asked; as for [`pick`](Self::pick) it must be reported on.
+    pub(super) fn ask(&self, index: usize) -> Result<Pick<P>, Nobody> {
+        let Some(choice) = self.choices.get(index) else { return Err(no_provider()) };
+        if let Some(refused) = choice.wrong() {
+            return Err(refused);
+        }
+        match choice.account.ask() {
+            Admission::Closed | Admission::Probe => {
+                Ok(Pick { index, provider: choice.provider, account: Arc::clone(&choice.account) })
+            }
+            Admission::Open(retry_in) => {
+                let known = lock(&choice.account.circuit).error().cloned();
+                let error = known.unwrap_or_else(|| {
+                    StageError::new(ErrorClass::RetryLater(None), "circuit_open", "The provider is being tried.")
+                });
+                Err(Nobody { error, retry_in })
+            }
+        }
+    }
+
+    /// Whether the `index`th provider works as far as is known. Asks for nothing.
+    pub(super) fn works(&self, index: usize) -> bool {
+        self.choices.get(index).is_some_and(|c| c.wrong().is_none() && !c.account.is_open())
+    }
+
+    /// Why the `index`th provider is not asked and for how long, if so. Asks for nothing.
+    pub(super) fn refusal(&self, index: usize) -> Option<Nobody> {
+        let choice = self.choices.get(index)?;
+        choice.wrong().or_else(|| {
+            let circuit = lock(&choice.account.circuit);
+            let error = circuit.error()?.clone();
+            Some(Nobody { error, retry_in: circuit.opens_in(choice.account.now()) })
+        })
+    }
+
+    /// The providers in their order.
+    pub(super) fn providers(&self) -> impl ExactSizeIterator<Item = P> + '_ {
+        self.choices.iter().map(|choice| choice.provider)
     }
 
     /// The preferred provider's account.
     pub(super) fn first(&self) -> Option<&Account> {
         self.choices.first().map(|choice| &*choice.account)
-    }
-
-    /// Whether a provider that is preferred to the `index`th might be asked (again) now.
-    pub(super) fn better_than(&self, index: usize) -> bool {
-        self.choices.iter().take(index).any(|c| c.wrong().is_none() && !c.account.is_open())
     }
 
     /// What became of asking the `index`th.
@@ -272,6 +289,13 @@ impl<P: Copy> Roster<P> {
             }
             Err(error) => choice.account.failed(error),
         }
+    }
+}
+
+fn no_provider() -> Nobody {
+    Nobody {
+        error: StageError::new(ErrorClass::Configuration, "no_provider", "There is no other provider to ask."),
+        retry_in: WRONG_SETTINGS_PAUSE,
     }
 }
 
@@ -308,13 +332,11 @@ mod tests {
         assert_eq!((asked(&mine), asked(&others)), (Ok(2), Ok(1)));
         others.report(0, Err(&error(ErrorClass::ProviderOut)));
         assert_eq!(asked(&others), Ok(2));
-        assert!(!others.better_than(1));
         mine.report(1, Err(&error(ErrorClass::ProviderOut)));
         assert_eq!(asked(&others), Err(ErrorClass::ProviderOut));
         assert_eq!(asked(&mine), Err(ErrorClass::Configuration), "why the preferred one cannot");
         others.report(0, Ok(()));
         assert_eq!(asked(&others), Ok(1));
-        assert!(others.better_than(1) && !others.better_than(0));
     }
 
     #[test]

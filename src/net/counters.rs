@@ -36,8 +36,10 @@ counters! {
     mt_retries,
     /// Translations that failed.
     mt_failures,
-    /// Segments given to a synthesiser a second time.
+    /// Texts given to a synthesiser (the same or the next one) a second time.
     tts_retries,
+    /// Texts whose alignment contradicted them, so that they could not have been taken up again in their middle.
+    tts_bad_alignments,
     /// Segments that could not be spoken.
     tts_failures,
     /// Tasks that panicked.

@@ -25,7 +25,11 @@ mod stt_stream;
 mod tls;
 mod transport;
 mod tts;
+mod tts_http;
+mod tts_lane;
 mod tts_queue;
+mod tts_standing;
+mod tts_ws;
 
 #[cfg(test)]
 mod test_server;

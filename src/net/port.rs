@@ -223,7 +223,7 @@ impl Port {
         if let Some(old) = session.tts.insert(target, Arc::clone(&queue)) {
             old.close(Closing::Idle);
         }
-        let tts = Arc::new(Tts { driver: session.driver.clone(), config, target, rate, queue });
+        let tts = Arc::new(Tts::new(session.driver.clone(), config, target, rate, queue));
         let again = Arc::clone(&tts);
         tasks.spawn(
             session.token.child_token(),

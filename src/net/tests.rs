@@ -9,6 +9,7 @@ mod stt;
 #[cfg(all(feature = "local-cloud", feature = "tls-rustls"))]
 mod tls;
 mod tts;
+mod tts_faults;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

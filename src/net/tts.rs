@@ -1,34 +1,48 @@
 //! The synthesiser's task: one for each (session, target language).
 //!
-//! Its connection is opened before there is anything to say and opened again whenever it is lost. A
-//! context is made for each text, at most four at a time, because the vendor takes five.
+//! | file | what |
+//! |---|---|
+//! | here | which provider speaks a text, and what becomes of it when that fails |
+//! | `tts_standing` | what the room is told of providers |
+//! | `tts_lane` | the websocket that is kept open: connecting, limits, coming back |
+//! | `tts_ws` | one such connection: contexts, silence, black holes |
+//! | `tts_http` | a request for each text or clause |
+//!
+//! At most four texts are spoken at a time, whoever speaks them. Every text that the queue takes gets one end.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
-use tokio_tungstenite::tungstenite::Message as WsMessage;
 
+use super::accounts::{Account, Nobody, Pick, Roster};
 use super::counters::count;
-use super::transport::{Backoff, Received, Ws, close, connect_ws, receive, send};
+use super::runtime::lock;
+use super::tts_lane::{Lane, LaneState};
 use super::tts_queue::{Job, TtsQueue};
+use super::tts_ws::UNUSED;
 use super::{Driver, FromNet};
-use crate::config::{Language, SessionConfig};
+use crate::config::{Language, SessionConfig, TtsProvider};
 use crate::engine::SegmentId;
-use crate::provider::elevenlabs::{self, MAX_CONTEXTS, Message, PcmJoiner};
+use crate::provider::elevenlabs::MAX_CONTEXTS;
+use crate::provider::text::says_something;
 use crate::provider::{ErrorClass, LinkState, SpeechChunk, Stage, StageError};
 
-/// Without any message for a text for so long, it is given up. Also for texts that wait.
-const MOST_SILENCE: Duration = Duration::from_secs(10);
-/// A sign of life on an idle connection, so that nothing on the way forgets it.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// Without an answer to pings for so long the connection is dead.
-const DEAD_AFTER: Duration = Duration::from_secs(50);
-/// How often a text is given to a synthesiser.
-const MOST_ATTEMPTS: u32 = 2;
-/// A connection that lasted so long was good: the next attempt follows at once.
-const GOOD_AFTER: Duration = Duration::from_secs(5);
+/// A text that nobody could be asked for by then is given up.
+const MOST_WAIT: Duration = Duration::from_secs(10);
+/// Without audio for so long a text is taken away from its provider, even if that lives.
+pub(super) const NO_AUDIO: Duration = Duration::from_secs(3);
+/// How often one provider is given the same text, if it was the connection that failed.
+const MOST_TRIES: u32 = 2;
+/// A text waits this long for a connection that is being made, before the next provider is asked.
+pub(super) const LANE_PATIENCE: Duration = Duration::from_millis(400);
+/// Where nobody can be asked, it is looked again after this at the latest.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Most segments remembered whose text failed in its middle.
+const MOST_STUMBLES: usize = 64;
 
 /// The synthesis of one session's words in one language.
 pub(super) struct Tts {
@@ -37,65 +51,73 @@ pub(super) struct Tts {
     pub(super) target: Language,
     pub(super) rate: u32,
     pub(super) queue: Arc<TtsQueue>,
+    pub(super) roster: Roster<TtsProvider>,
+    pub(super) lane: Lane,
+    /// What ElevenLabs' limit of connections counts, websockets and requests together.
+    pub(super) places: Arc<Account>,
+    /// Which provider the room takes to be serving. Held while it is told, so that it is told in order.
+    pub(super) told: tokio::sync::Mutex<Option<usize>>,
+    /// A connection that had nothing to say for so long is replaced.
+    pub(super) unused: Duration,
+    /// Segments whose text failed in its middle, and which provider is to go on with it.
+    stumbled: Mutex<HashMap<SegmentId, usize>>,
 }
 
-/// A text that is being spoken.
-struct Context {
-    job: Job,
-    joiner: PcmJoiner,
-    /// Some of it was delivered, so it cannot be begun again.
-    begun: bool,
-    /// It was given up; only kept because the vendor still counts it.
-    over: bool,
-    heard: Instant,
+/// How a text failed.
+pub(super) struct Failure {
+    pub(super) error: StageError,
+    /// Some of its audio was delivered.
+    pub(super) given: bool,
+    /// A connection that had worked was lost: says nothing about the provider, which may be given it once more.
+    pub(super) dropped: bool,
 }
 
-/// How a connection ended.
-enum End {
-    /// As asked.
-    Done,
-    /// By the other side or the network, while nothing was to be said.
-    Idle,
-    /// By the other side or the network.
-    Lost(StageError),
+/// Where a text goes.
+enum Way {
+    Lane,
+    Request(Pick<TtsProvider>),
+    /// Nowhere yet.
+    Wait(Duration),
+    Nowhere(StageError),
 }
 
 impl Tts {
+    pub(super) fn new(
+        driver: Driver,
+        config: Arc<SessionConfig>,
+        target: Language,
+        rate: u32,
+        queue: Arc<TtsQueue>,
+    ) -> Self {
+        let (elevenlabs, deepgram) = (&config.elevenlabs, &config.deepgram);
+        let account = |provider: TtsProvider| {
+            let (url, key) = match provider {
+                TtsProvider::Elevenlabs | TtsProvider::ElevenlabsHttp => (&elevenlabs.base_url, &elevenlabs.api_key),
+                TtsProvider::Aura => (&deepgram.base_url, &deepgram.api_key),
+            };
+            driver.accounts.get(provider.as_str(), &url.to_string(), key.expose())
+        };
+        let roster = Roster::new(config.tts_providers.iter().map(|provider| (*provider, account(*provider))));
+        let lane = Lane::new(config.tts_providers.iter().position(|p| *p == TtsProvider::Elevenlabs));
+        let places = account(TtsProvider::Elevenlabs);
+        // Sessions that began together do not replace their connections together.
+        let unused = UNUSED - Duration::from_secs(driver.session.0 % 20);
+        let (told, stumbled) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { driver, config, target, rate, queue, roster, lane, places, told, unused, stumbled }
+    }
+
     /// Runs until the queue is closed.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut backoff = Backoff::new(self.driver.session.0 ^ 0x7474_7300);
-        while !self.queue.is_over() {
-            self.link(LinkState::Connecting).await;
-            count(&self.driver.counters.connects);
-            let error = match self.connect().await {
-                Ok(ws) => {
-                    self.link(LinkState::Ready).await;
-                    let since = Instant::now();
-                    let end = self.serve(ws, &mut backoff).await;
-                    if since.elapsed() > GOOD_AFTER {
-                        backoff.reset();
-                    }
-                    match end {
-                        End::Done => break,
-                        // The vendor closes what is not used; that is no fault, and it is opened again.
-                        End::Idle if since.elapsed() > GOOD_AFTER => continue,
-                        End::Idle => {
-                            StageError::new(ErrorClass::RetryNow, "closed", "The provider closed an idle connection.")
-                        }
-                        End::Lost(error) => {
-                            count(&self.driver.counters.drops);
-                            error
-                        }
-                    }
-                }
-                Err(error) => {
-                    count(&self.driver.counters.connect_failures);
-                    error
-                }
-            };
-            let pause = backoff.after(&error);
-            self.link(LinkState::Down { error: error.clone(), retry_in: Some(pause) }).await;
-            self.wait(pause, &error).await;
+        self.lane.begin();
+        match self.lane.index {
+            Some(index) => {
+                self.link(index, LinkState::Connecting).await;
+                tokio::join!(self.keep_lane(index), self.dispatch());
+            }
+            None => {
+                self.stand(None).await;
+                self.dispatch().await;
+            }
         }
         self.queue.give_up_all();
     }
@@ -103,235 +125,179 @@ impl Tts {
     /// After a panic: what was taken in cannot be spoken.
     pub(super) async fn after_panic(self: Arc<Self>) {
         for segment in self.queue.give_up_all() {
+            count(&self.driver.counters.tts_failures);
             self.chunk(segment, SpeechChunk::Failed(super::internal_error())).await;
         }
-        self.link(LinkState::Down { error: super::internal_error(), retry_in: Some(Duration::from_secs(1)) }).await;
+        *self.told.lock().await = None;
+        let state = LinkState::Down { error: super::internal_error(), retry_in: Some(Duration::from_secs(1)) };
+        self.link(0, state).await;
     }
 
-    async fn connect(&self) -> Result<Ws, StageError> {
-        let url = elevenlabs::stream_url(&self.config, self.target, self.rate)?;
-        let headers = elevenlabs::headers(&self.config)?;
-        let dialer = self.driver.dialer().await?;
-        let connected = connect_ws(&dialer.tls, &url, headers, elevenlabs::http_error).await;
-        connected.map(|(ws, _)| ws).map_err(|error| self.safe(error, None))
-    }
-
-    /// Waits for the next attempt; texts that wait longer than they may fail meanwhile.
-    async fn wait(&self, pause: Duration, error: &StageError) {
-        let until = Instant::now() + pause;
-        loop {
-            // Where only a person can help, the next attempt is too far away for any text.
-            let limit = if error.is_passing() { Instant::now().checked_sub(MOST_SILENCE) } else { None };
-            if limit.is_some() || !error.is_passing() {
-                for segment in self.queue.take_waiting(limit) {
-                    self.fail_taken(segment, error.clone()).await;
-                }
-            }
-            if Instant::now() >= until || self.queue.is_over() {
-                return;
-            }
-            let wake = self.queue.oldest().map_or(until, |since| until.min(since + MOST_SILENCE));
-            tokio::select! {
-                () = sleep_until(wake) => {}
-                () = self.queue.changed.notified() => {}
-            }
-        }
-    }
-
-    /// Carries one connection.
-    async fn serve(&self, mut ws: Ws, backoff: &mut Backoff) -> End {
-        let mut contexts: HashMap<String, Context> = HashMap::new();
-        let error = match self.carry(&mut ws, &mut contexts, backoff).await {
-            Ok(used) => {
-                // As the first message of a connection the vendor refuses it.
-                if used {
-                    let _ = send(&mut ws, WsMessage::text(elevenlabs::CLOSE_SOCKET)).await;
-                }
-                close(&mut ws).await;
-                return End::Done;
-            }
-            Err(error) => error,
-        };
-        let idle = contexts.is_empty() && self.queue.is_idle();
-        let mut again = Vec::new();
-        for Context { job, begun, over, .. } in contexts.into_values() {
-            if over {
-                continue;
-            }
-            if begun || job.attempts >= MOST_ATTEMPTS {
-                let class = if begun { ErrorClass::RetryNow } else { error.class };
-                self.fail(job.segment, StageError { class, ..error.clone() }).await;
-            } else {
-                count(&self.driver.counters.tts_retries);
-                again.push(job);
-            }
-        }
-        self.queue.put_back(again);
-        if idle && error.is_passing() { End::Idle } else { End::Lost(error) }
-    }
-
-    /// Speaks and listens until the queue is over (`Ok`: whether anything was spoken) or the connection is lost.
-    async fn carry(
-        &self,
-        ws: &mut Ws,
-        contexts: &mut HashMap<String, Context>,
-        backoff: &mut Backoff,
-    ) -> Result<bool, StageError> {
-        let mut used = false;
-        let mut complaint: Option<StageError> = None;
-        let mut heard = Instant::now();
-        let mut pinged = Instant::now();
-        loop {
-            if self.queue.is_over() {
-                return Ok(used);
-            }
-            while contexts.len() < MAX_CONTEXTS
-                && let Some(job) = self.queue.next()
+    /// Gives texts to providers, in their order, until the queue is over.
+    async fn dispatch(&self) {
+        let mut requests = FuturesUnordered::new();
+        while !self.queue.is_over() {
+            let mut wake = Instant::now() + MOST_WAIT;
+            while requests.len() + self.lane.load() < MAX_CONTEXTS
+                && let Some(mut job) = self.queue.next()
             {
-                used = true;
-                self.begin(ws, contexts, job).await?;
-                pinged = Instant::now();
-            }
-            self.give_up_silent(contexts, heard).await?;
-            let now = Instant::now();
-            if now >= heard + DEAD_AFTER {
-                return Err(StageError::new(ErrorClass::RetryNow, "no_answer", "The synthesiser does not answer."));
-            }
-            if now >= pinged + PING_EVERY {
-                send(ws, WsMessage::Ping(Vec::new().into())).await?;
-                pinged = now;
-            }
-            let silence = contexts.values().map(|context| context.heard + MOST_SILENCE).min();
-            let wake = (pinged + PING_EVERY).min(silence.unwrap_or(heard + DEAD_AFTER));
-            let received = tokio::select! {
-                biased;
-                received = receive(ws) => received,
-                () = self.queue.changed.notified() => continue,
-                () = sleep_until(wake) => continue,
-            };
-            heard = Instant::now();
-            match received {
-                Received::Text(text) => match elevenlabs::parse(&text) {
-                    Message::Speech { context, audio, last } => {
-                        backoff.reset();
-                        self.hear(contexts, context, &audio, last).await;
-                    }
-                    Message::Error { context, error } => {
-                        let private = contexts.values().next().map(|context| context.job.text.clone());
-                        let error = self.safe(error, private.as_deref());
-                        match context.and_then(|name| contexts.remove(&name)) {
-                            Some(context) if !context.over => self.fail(context.job.segment, error).await,
-                            Some(_) => {}
-                            None => complaint = Some(error),
-                        }
-                    }
-                    Message::Unknown => count(&self.driver.counters.unknown_messages),
-                    Message::Malformed => count(&self.driver.counters.malformed_messages),
-                },
-                Received::Other => {}
-                Received::Closed(code, reason) => {
-                    let error = complaint.unwrap_or_else(|| elevenlabs::close_error(code, &reason));
-                    let private = contexts.values().next().map(|context| context.job.text.clone());
-                    return Err(self.safe(error, private.as_deref()));
+                let fresh = job.from.is_none();
+                if fresh {
+                    job.from = Some(lock(&self.stumbled).get(&job.segment).copied().unwrap_or(0));
                 }
-                Received::Failed(error) => return Err(complaint.unwrap_or(error)),
+                if !says_something(&job.text) {
+                    self.finish(&job, SpeechChunk::End).await;
+                    continue;
+                }
+                let mut way = self.way(&job);
+                // Who failed in the middle of this segment is asked again only if nobody else can be.
+                if fresh && job.from != Some(0) && matches!(way, Way::Wait(_) | Way::Nowhere(_)) {
+                    job.from = Some(0);
+                    way = self.way(&job);
+                }
+                match way {
+                    Way::Lane => self.lane.give(job),
+                    Way::Request(pick) => requests.push(self.request(job, pick)),
+                    Way::Wait(pause) => {
+                        wake = Instant::now() + pause;
+                        self.queue.put_back(job);
+                        break;
+                    }
+                    Way::Nowhere(error) => {
+                        self.stand(Some(&error)).await;
+                        self.fail(&job, error).await;
+                    }
+                }
+            }
+            if let Some(limit) = Instant::now().checked_sub(MOST_WAIT) {
+                for job in self.queue.take_late(limit) {
+                    let error = job.error.clone().unwrap_or_else(|| {
+                        StageError::new(
+                            ErrorClass::RetryLater(None),
+                            "too_late",
+                            "The text waited too long to be spoken.",
+                        )
+                    });
+                    self.fail(&job, error).await;
+                }
+            }
+            if let Some(since) = self.queue.oldest() {
+                wake = wake.min(since + MOST_WAIT);
+            }
+            tokio::select! {
+                Some((job, index, result)) = requests.next() => self.ended(job, index, result).await,
+                () = self.queue.changed.notified() => {}
+                () = sleep_until(wake) => {}
             }
         }
+        self.lane.close();
     }
 
-    /// Gives a text to the synthesiser.
-    async fn begin(&self, ws: &mut Ws, contexts: &mut HashMap<String, Context>, job: Job) -> Result<(), StageError> {
-        if job.since.elapsed() >= MOST_SILENCE {
-            let error =
-                StageError::new(ErrorClass::RetryLater(None), "too_late", "The text waited too long to be spoken.");
-            self.fail(job.segment, error).await;
-            return Ok(());
+    /// Who is to speak a text: the first provider, from the one it has come to, that can be asked now.
+    fn way(&self, job: &Job) -> Way {
+        if let Err(error) = self.driver.meter.check(Stage::Tts) {
+            return Way::Nowhere(error);
         }
-        let text = elevenlabs::sanitise(&job.text);
-        // Nothing but punctuation gives no audio, or a noise.
-        if !text.contains(char::is_alphanumeric) {
-            self.finish(job.segment, SpeechChunk::End).await;
-            return Ok(());
+        let left = (job.since + MOST_WAIT).saturating_duration_since(Instant::now());
+        let mut nobody: Option<Nobody> = None;
+        let from = job.from.unwrap_or(0);
+        for index in from..self.roster.providers().len() {
+            let last = index + 1 == self.roster.providers().len();
+            let refused = if self.lane.index == Some(index) {
+                match self.lane.state() {
+                    LaneState::Ready => match self.roster.ask(index) {
+                        Ok(_) => return Way::Lane,
+                        Err(refused) => refused,
+                    },
+                    LaneState::Connecting(since) | LaneState::Waiting(since) => {
+                        let patience = if last { left } else { LANE_PATIENCE.saturating_sub(since.elapsed()) };
+                        if !patience.is_zero() {
+                            return Way::Wait(patience);
+                        }
+                        continue;
+                    }
+                    LaneState::Down(error, until) => {
+                        Nobody { error, retry_in: until.saturating_duration_since(Instant::now()) }
+                    }
+                }
+            } else {
+                match self.roster.ask(index) {
+                    Ok(pick) => return Way::Request(pick),
+                    Err(refused) => refused,
+                }
+            };
+            nobody = Some(match nobody {
+                Some(first) => Nobody { retry_in: first.retry_in.min(refused.retry_in), ..first },
+                None => refused,
+            });
         }
-        let mut name = format!("s{}", job.segment.0);
-        while contexts.contains_key(&name) {
-            name.push('b');
-        }
-        let messages = [
-            elevenlabs::open_context(&name, &self.config),
-            elevenlabs::say(&name, &text),
-            elevenlabs::close_context(&name),
-        ];
-        let job = Job { attempts: job.attempts + 1, ..job };
-        contexts.insert(
-            name,
-            Context { job, joiner: PcmJoiner::default(), begun: false, over: false, heard: Instant::now() },
-        );
-        for message in messages {
-            send(ws, WsMessage::text(message)).await?;
-        }
-        Ok(())
-    }
-
-    async fn hear(&self, contexts: &mut HashMap<String, Context>, name: Option<String>, audio: &[u8], last: bool) {
-        // A server that does not name the context can only mean the one there is.
-        let name = match name {
-            Some(name) => name,
-            None if contexts.len() == 1 => contexts.keys().next().cloned().unwrap_or_default(),
-            None => return count(&self.driver.counters.unknown_messages),
-        };
-        // Contexts given up long ago may still speak.
-        let Some(context) = contexts.get_mut(&name) else {
-            return;
-        };
-        context.heard = Instant::now();
-        let segment = context.job.segment;
-        let samples = context.joiner.push(audio);
-        if !samples.is_empty() && !context.over && self.queue.is_wanted(segment) {
-            context.begun = true;
-            self.chunk(segment, SpeechChunk::Audio(samples)).await;
-        }
-        if last
-            && let Some(context) = contexts.remove(&name)
-            && !context.over
-        {
-            self.finish(segment, SpeechChunk::End).await;
+        match (&job.error, nobody) {
+            // It was tried, and nobody else is there to be asked.
+            (Some(error), _) if from > 0 => Way::Nowhere(error.clone()),
+            (_, Some(nobody)) if nobody.retry_in >= left => Way::Nowhere(nobody.error),
+            (_, Some(nobody)) => Way::Wait(nobody.retry_in.clamp(Duration::from_millis(1), LOOK_AGAIN)),
+            (_, None) => Way::Wait(LOOK_AGAIN),
         }
     }
 
-    /// Fails texts that nothing was heard of for too long.
-    async fn give_up_silent(&self, contexts: &mut HashMap<String, Context>, heard: Instant) -> Result<(), StageError> {
-        let now = Instant::now();
-        let error =
-            || StageError::new(ErrorClass::RetryNow, "no_audio", "The synthesiser does not answer for this text.");
-        let mut dead = false;
-        for context in contexts.values_mut().filter(|context| now >= context.heard + MOST_SILENCE) {
-            // Nothing at all has come since it was begun: not this text but the connection is at fault.
-            dead |= heard <= context.heard;
-            if !context.over {
-                self.fail(context.job.segment, error()).await;
+    /// What became of giving a text to the `index`th provider.
+    pub(super) async fn ended(&self, mut job: Job, index: usize, result: Result<(), Failure>) {
+        let Failure { error, given, dropped } = match result {
+            Ok(()) => {
+                self.roster.report(index, Ok(()));
+                lock(&self.stumbled).remove(&job.segment);
+                self.finish(&job, SpeechChunk::End).await;
+                return self.stand(None).await;
             }
-            (context.over, context.heard) = (true, if context.over { now - MOST_SILENCE * 2 } else { now });
+            Err(failure) => failure,
+        };
+        let error = self.safe(error, &job.text);
+        // A lost connection is seen by all sessions of an account at once: it must not keep them all from coming back.
+        if !(dropped && error.class == ErrorClass::RetryNow) && error.code != NO_PLACE {
+            self.roster.report(index, Err(&error));
         }
-        contexts.retain(|_, context| now < context.heard + MOST_SILENCE);
-        if dead { Err(error()) } else { Ok(()) }
+        self.stand(Some(&error)).await;
+        let next = if dropped && job.tries + 1 < MOST_TRIES { index } else { index + 1 };
+        if given {
+            if !dropped {
+                let mut stumbled = lock(&self.stumbled);
+                if stumbled.len() >= MOST_STUMBLES {
+                    stumbled.clear();
+                }
+                stumbled.insert(job.segment, (index + 1) % self.roster.providers().len().max(1));
+            }
+            return self.fail(&job, error).await;
+        }
+        lock(&self.stumbled).remove(&job.segment);
+        if next >= self.roster.providers().len() || job.since.elapsed() >= MOST_WAIT {
+            return self.fail(&job, error).await;
+        }
+        count(&self.driver.counters.tts_retries);
+        job.tries = if next == index { job.tries + 1 } else { 0 };
+        job.from = Some(next);
+        job.error = Some(error);
+        self.queue.put_back(job);
+        self.queue.changed.notify_one();
     }
 
-    /// Ends a segment that is not in the queue any more.
-    async fn fail_taken(&self, segment: SegmentId, error: StageError) {
+    /// Delivers a piece of a text; false if it is not wanted any more.
+    pub(super) async fn deliver(&self, job: &Job, chunk: SpeechChunk) -> bool {
+        let wanted = self.queue.is_wanted(job.ticket);
+        if wanted {
+            self.chunk(job.segment, chunk).await;
+        }
+        wanted
+    }
+
+    async fn fail(&self, job: &Job, error: StageError) {
         count(&self.driver.counters.tts_failures);
-        self.chunk(segment, SpeechChunk::Failed(error)).await;
+        self.finish(job, SpeechChunk::Failed(error)).await;
     }
 
-    async fn fail(&self, segment: SegmentId, error: StageError) {
-        count(&self.driver.counters.tts_failures);
-        self.finish(segment, SpeechChunk::Failed(error)).await;
-    }
-
-    /// Ends a segment, unless it was cancelled.
-    async fn finish(&self, segment: SegmentId, chunk: SpeechChunk) {
-        if self.queue.finish(segment) {
-            self.chunk(segment, chunk).await;
+    /// Ends a text, unless it was cancelled.
+    async fn finish(&self, job: &Job, chunk: SpeechChunk) {
+        if self.queue.finish(job.ticket) {
+            self.chunk(job.segment, chunk).await;
         }
     }
 
@@ -339,12 +305,11 @@ impl Tts {
         self.driver.outbox.send(FromNet::Speech { segment, target: self.target, chunk }).await;
     }
 
-    async fn link(&self, state: LinkState) {
-        self.driver.link(Stage::Tts, "elevenlabs", state).await;
-    }
-
-    /// An error without the key and without what is being said.
-    fn safe(&self, error: StageError, text: Option<&str>) -> StageError {
-        error.without(&[self.config.elevenlabs.api_key.expose(), text.unwrap_or("")])
+    /// An error without the keys and without what is being said.
+    pub(super) fn safe(&self, error: StageError, text: &str) -> StageError {
+        error.without(&[self.config.elevenlabs.api_key.expose(), self.config.deepgram.api_key.expose(), text])
     }
 }
+
+/// Code of the error for a request that found no place among those that the account allows.
+pub(super) const NO_PLACE: &str = "no_place";

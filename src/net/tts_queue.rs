@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::runtime::lock;
 use crate::engine::SegmentId;
+use crate::provider::StageError;
 
 /// Most texts that wait; more would be spoken much too late anyway.
 pub(super) const MOST_WAITING: usize = 64;
@@ -16,19 +17,26 @@ pub(super) const MOST_WAITING: usize = 64;
 /// A text to speak.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
+    /// Tells texts apart: a segment whose text was cancelled may be asked for again.
+    pub(super) ticket: u64,
     pub(super) segment: SegmentId,
     pub(super) text: String,
     /// When it was asked for.
     pub(super) since: Instant,
-    /// How often it was given to a synthesiser.
-    pub(super) attempts: u32,
+    /// Providers before this one are not asked any more; `None` for a text that nobody was asked for yet.
+    pub(super) from: Option<usize>,
+    /// How often that provider was given it.
+    pub(super) tries: u32,
+    /// Why it has failed so far.
+    pub(super) error: Option<StageError>,
 }
 
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Job>,
-    /// Taken in and not ended; the value says whether it was cancelled while being spoken.
-    live: BTreeMap<SegmentId, bool>,
+    /// Taken in, neither ended nor cancelled.
+    live: BTreeMap<u64, SegmentId>,
+    next_ticket: u64,
     closing: Option<Closing>,
 }
 
@@ -53,26 +61,27 @@ impl TtsQueue {
     /// Takes a text in; false if there are too many, or this segment is already being spoken.
     pub(super) fn push(&self, segment: SegmentId, text: String) -> bool {
         let mut inner = lock(&self.inner);
-        if inner.waiting.len() >= MOST_WAITING || inner.closing.is_some() || inner.live.contains_key(&segment) {
+        let known = inner.live.values().any(|live| *live == segment);
+        if inner.waiting.len() >= MOST_WAITING || inner.closing.is_some() || known {
             return false;
         }
-        inner.live.insert(segment, false);
-        inner.waiting.push_back(Job { segment, text, since: Instant::now(), attempts: 0 });
+        let ticket = inner.next_ticket;
+        inner.next_ticket += 1;
+        inner.live.insert(ticket, segment);
+        let since = Instant::now();
+        inner.waiting.push_back(Job { ticket, segment, text, since, from: None, tries: 0, error: None });
         drop(inner);
         self.changed.notify_one();
         true
     }
 
-    /// Nothing more is to be said about this segment. True if it was known.
+    /// Nothing more is to be said about this segment's text. True if it was known.
     pub(super) fn cancel(&self, segment: SegmentId) -> bool {
         let mut inner = lock(&self.inner);
-        let before = inner.waiting.len();
         inner.waiting.retain(|job| job.segment != segment);
-        let known = if inner.waiting.len() < before {
-            inner.live.remove(&segment).is_some()
-        } else {
-            inner.live.get_mut(&segment).map(|cancelled| *cancelled = true).is_some()
-        };
+        let before = inner.live.len();
+        inner.live.retain(|_, live| *live != segment);
+        let known = inner.live.len() < before;
         drop(inner);
         self.changed.notify_one();
         known
@@ -99,38 +108,29 @@ impl TtsQueue {
         lock(&self.inner).waiting.pop_front()
     }
 
-    /// Whether nothing waits and nothing is being spoken.
-    pub(super) fn is_idle(&self) -> bool {
-        lock(&self.inner).live.is_empty()
-    }
-
     /// When the text that has waited longest was asked for.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        lock(&self.inner).waiting.front().map(|job| job.since)
+        lock(&self.inner).waiting.iter().map(|job| job.since).min()
     }
 
-    /// Puts texts back to the front, in their order; those cancelled meanwhile end here.
-    pub(super) fn put_back(&self, mut jobs: Vec<Job>) {
-        jobs.sort_by_key(|job| job.segment);
+    /// Puts a text back among those that wait, in the order in which they came; one cancelled meanwhile ends here.
+    /// Tells nobody: who does it looks again by itself.
+    pub(super) fn put_back(&self, job: Job) {
         let mut inner = lock(&self.inner);
-        for job in jobs.into_iter().rev() {
-            match inner.live.get(&job.segment) {
-                Some(false) => inner.waiting.push_front(job),
-                _ => drop(inner.live.remove(&job.segment)),
-            }
+        if inner.live.contains_key(&job.ticket) {
+            let at = inner.waiting.iter().position(|other| other.ticket > job.ticket).unwrap_or(inner.waiting.len());
+            inner.waiting.insert(at, job);
         }
     }
 
-    /// Whether the segment being spoken is still wanted.
-    pub(super) fn is_wanted(&self, segment: SegmentId) -> bool {
-        lock(&self.inner).live.get(&segment) == Some(&false)
+    /// Whether a text is still wanted.
+    pub(super) fn is_wanted(&self, ticket: u64) -> bool {
+        lock(&self.inner).live.contains_key(&ticket)
     }
 
-    /// The segment has ended; true if its end is to be told.
-    pub(super) fn finish(&self, segment: SegmentId) -> bool {
-        let mut inner = lock(&self.inner);
-        let wanted = inner.live.remove(&segment) == Some(false);
-        drop(inner);
+    /// A text has ended; true if its end is to be told.
+    pub(super) fn finish(&self, ticket: u64) -> bool {
+        let wanted = lock(&self.inner).live.remove(&ticket).is_some();
         self.changed.notify_one();
         wanted
     }
@@ -139,23 +139,16 @@ impl TtsQueue {
     pub(super) fn give_up_all(&self) -> Vec<SegmentId> {
         let mut inner = lock(&self.inner);
         inner.waiting.clear();
-        std::mem::take(&mut inner.live)
-            .into_iter()
-            .filter(|(_, cancelled)| !cancelled)
-            .map(|(segment, _)| segment)
-            .collect()
+        std::mem::take(&mut inner.live).into_values().collect()
     }
 
-    /// Takes out what has waited since before `limit`, or everything.
-    pub(super) fn take_waiting(&self, limit: Option<Instant>) -> Vec<SegmentId> {
+    /// Takes out what was asked for at `limit` or before. Its end is still to be told.
+    pub(super) fn take_late(&self, limit: Instant) -> Vec<Job> {
         let mut inner = lock(&self.inner);
-        let late = |job: &Job| limit.is_none_or(|limit| job.since <= limit);
-        let taken: Vec<SegmentId> = inner.waiting.iter().filter(|job| late(job)).map(|job| job.segment).collect();
-        inner.waiting.retain(|job| !late(job));
-        for segment in &taken {
-            inner.live.remove(segment);
-        }
-        taken
+        let (late, waiting) =
+            std::mem::take(&mut inner.waiting).into_iter().partition::<VecDeque<Job>, _>(|job| job.since <= limit);
+        inner.waiting = waiting;
+        late.into()
     }
 }
 
@@ -170,20 +163,23 @@ mod tests {
             assert!(queue.push(SegmentId(id), String::new()));
         }
         assert!(!queue.push(SegmentId(0), String::new()), "already in");
-        let first = queue.next().map(|job| job.segment);
-        assert_eq!(first, Some(SegmentId(0)));
+        let first = queue.next().expect("a text");
+        assert_eq!(first.segment, SegmentId(0));
         assert!(queue.cancel(SegmentId(0)), "being spoken");
         assert!(queue.cancel(SegmentId(2)), "waiting");
         assert!(!queue.cancel(SegmentId(9)));
-        assert!(!queue.is_wanted(SegmentId(0)));
-        assert!(!queue.finish(SegmentId(0)), "its end is not told");
-        let second = queue.next().into_iter().collect::<Vec<_>>();
-        queue.put_back(second);
+        assert!(!queue.is_wanted(first.ticket));
+        assert!(!queue.finish(first.ticket), "its end is not told");
+        assert!(queue.push(SegmentId(0), String::new()), "asked for again");
+        queue.put_back(first);
+        let second = queue.next().expect("a text");
+        queue.put_back(second.clone());
         assert_eq!(queue.next().map(|job| job.segment), Some(SegmentId(1)));
-        assert!(queue.finish(SegmentId(1)));
-        assert!(!queue.finish(SegmentId(1)), "once");
-        assert_eq!(queue.give_up_all(), [SegmentId(3)]);
-        assert!(queue.is_idle());
+        assert!(queue.finish(second.ticket));
+        assert!(!queue.finish(second.ticket), "once");
+        assert_eq!(queue.give_up_all(), [SegmentId(3), SegmentId(0)]);
+        queue.close(Closing::Idle);
+        assert!(queue.is_over());
     }
 
     #[test]
@@ -193,7 +189,11 @@ mod tests {
             assert!(queue.push(SegmentId(id), String::new()));
         }
         assert!(!queue.push(SegmentId(1000), String::new()));
-        assert_eq!(queue.take_waiting(None).len(), MOST_WAITING);
+        let late = queue.take_late(Instant::now());
+        assert_eq!(late.len(), MOST_WAITING);
+        for job in late {
+            assert!(queue.finish(job.ticket));
+        }
         queue.close(Closing::Idle);
         assert!(!queue.push(SegmentId(1001), String::new()));
         assert!(queue.is_over());

@@ -69,6 +69,11 @@ impl Circuit {
         self.until.is_some()
     }
 
+    /// How long until it may be asked again.
+    pub fn opens_in(&self, now: Duration) -> Duration {
+        self.until.map_or(Duration::ZERO, |until| until.saturating_sub(now))
+    }
+
     /// Why it was opened last, while it is open.
     pub fn error(&self) -> Option<&StageError> {
         self.error.as_ref().filter(|_| self.until.is_some())
@@ -137,6 +142,7 @@ mod tests {
             assert_eq!(circuit.failed(at(i as u64), &broken, 0.0), opens, "failure {i}");
         }
         assert_eq!(circuit.ask(at(502)), Admission::Open(at(500)));
+        assert_eq!((circuit.opens_in(at(502)), circuit.opens_in(at(2000))), (at(500), at(0)));
         assert_eq!(circuit.ask(at(1002)), Admission::Probe);
         assert!(matches!(circuit.ask(at(1003)), Admission::Open(_)), "one probe at a time");
         assert!(circuit.failed(at(1010), &broken, 0.0), "the probe failed");

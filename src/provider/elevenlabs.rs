@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use super::error::{class_of_status, clean, header, is_bidi_control, sentence_of_status};
+use super::alignment::Aligned;
+use super::error::{class_of_status, clean, header, sentence_of_status};
 use super::{ErrorClass, StageError};
 use crate::config::{Language, SessionConfig};
 
 /// Most contexts the vendor takes at a time is 5; one is left free for one that is just closing.
 pub const MAX_CONTEXTS: usize = 4;
-/// Longest text spoken in one context, in characters (flash v2.5 takes 40,000, which nobody wants to hear).
-pub const MAX_TEXT: usize = 5_000;
 /// Seconds without a text after which the vendor may close the connection; its maximum.
 pub const INACTIVITY_S: u32 = 180;
 /// Ends the connection.
@@ -30,7 +29,7 @@ pub const CLOSE_SOCKET: &str = r#"{"close_socket":true}"#;
 pub fn stream_url(config: &SessionConfig, target: Language, rate: u32) -> Result<Url, StageError> {
     let wrong = |message: String| StageError::new(ErrorClass::Configuration, "bad_settings", message);
     let settings = &config.elevenlabs;
-    let language = target.elevenlabs().ok_or_else(|| wrong(format!("ElevenLabs does not speak {}.", target.name())))?;
+    let language = language_code(config, target)?;
     let mut url = Url::parse(&settings.base_url.websocket("/v1/text-to-speech"))
         .map_err(|_| wrong("elevenlabs.base_url is not a URL.".to_owned()))?;
     url.path_segments_mut()
@@ -40,7 +39,7 @@ pub fn stream_url(config: &SessionConfig, target: Language, rate: u32) -> Result
     {
         let mut query = url.query_pairs_mut();
         query.append_pair("model_id", &settings.model);
-        if takes_language(&settings.model) {
+        if let Some(language) = language {
             query.append_pair("language_code", language);
         }
         query
@@ -49,9 +48,21 @@ pub fn stream_url(config: &SessionConfig, target: Language, rate: u32) -> Result
             .append_pair("auto_mode", "true")
             .append_pair("enable_logging", if settings.enable_logging { "true" } else { "false" })
             .append_pair("enable_ssml_parsing", "false")
-            .append_pair("sync_alignment", "false");
+            .append_pair("sync_alignment", "true");
     }
     Ok(url)
+}
+
+/// `language_code`, where the model takes one.
+///
+/// # Errors
+/// `Configuration` if ElevenLabs does not speak the language.
+pub(super) fn language_code(config: &SessionConfig, target: Language) -> Result<Option<&'static str>, StageError> {
+    let code = target.elevenlabs().ok_or_else(|| {
+        let message = format!("ElevenLabs does not speak {}.", target.name());
+        StageError::new(ErrorClass::Configuration, "bad_settings", message)
+    })?;
+    Ok(takes_language(&config.elevenlabs.model).then_some(code))
 }
 
 /// Whether a model takes `language_code`: those of version 2.5 and later do, others refuse it.
@@ -75,13 +86,27 @@ pub fn headers(config: &SessionConfig) -> Result<HeaderMap, StageError> {
 }
 
 #[derive(Serialize)]
-struct VoiceSettings {
+pub(super) struct VoiceSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     stability: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     similarity_boost: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     speed: Option<f32>,
+}
+
+impl VoiceSettings {
+    /// What is set, if anything is.
+    pub(super) fn of(config: &SessionConfig) -> Option<Self> {
+        let settings = &config.elevenlabs;
+        let voice = VoiceSettings {
+            stability: settings.stability,
+            similarity_boost: settings.similarity_boost,
+            speed: settings.speed,
+        };
+        let given = voice.stability.is_some() || voice.similarity_boost.is_some() || voice.speed.is_some();
+        given.then_some(voice)
+    }
 }
 
 #[derive(Default, Serialize)]
@@ -106,17 +131,10 @@ impl Out<'_> {
 
 /// Opens a context: exactly one space, and the voice's settings, which may be sent only once.
 pub fn open_context(context: &str, config: &SessionConfig) -> String {
-    let settings = &config.elevenlabs;
-    let voice = VoiceSettings {
-        stability: settings.stability,
-        similarity_boost: settings.similarity_boost,
-        speed: settings.speed,
-    };
-    let given = voice.stability.is_some() || voice.similarity_boost.is_some() || voice.speed.is_some();
-    Out { text: Some(" "), context_id: context, voice_settings: given.then_some(voice), ..Out::default() }.json()
+    Out { text: Some(" "), context_id: context, voice_settings: VoiceSettings::of(config), ..Out::default() }.json()
 }
 
-/// A whole, [sanitised](sanitise) text, to be generated at once; the vendor wants a space at its end.
+/// A whole, [speakable](super::text::speakable) text, to be generated at once; the vendor wants a space at its end.
 pub fn say(context: &str, text: &str) -> String {
     Out { text: Some(&format!("{text} ")), context_id: context, flush: true, ..Out::default() }.json()
 }
@@ -131,30 +149,6 @@ pub fn keep_context_alive(context: &str) -> String {
     Out { text: Some(""), context_id: context, ..Out::default() }.json()
 }
 
-/// A text that is safe to synthesise: one line without control and bidi characters, without `<` and
-/// `&` (which could begin markup), at most [`MAX_TEXT`] characters, cut at a space where there is one.
-pub fn sanitise(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(MAX_TEXT));
-    for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control() || c == '<' || c == '&')
-        .map(|word| word.chars().filter(|c| !is_bidi_control(*c) && *c != '\u{FEFF}').collect::<String>())
-        .filter(|word| !word.is_empty())
-    {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(&word);
-        if line.len() > MAX_TEXT * 4 {
-            break;
-        }
-    }
-    if line.chars().count() > MAX_TEXT {
-        let cut: String = line.chars().take(MAX_TEXT).collect();
-        line = cut.rsplit_once(' ').map_or(cut.as_str(), |(head, _)| head).to_owned();
-    }
-    line
-}
-
 /// A message from the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
@@ -164,6 +158,8 @@ pub enum Message {
         context: Option<String>,
         /// s16le bytes; a sample may be split between two messages.
         audio: Vec<u8>,
+        /// Which characters it speaks.
+        aligned: Aligned,
         /// Nothing follows for this context.
         last: bool,
     },
@@ -191,6 +187,8 @@ pub fn parse(text: &str) -> Message {
         #[serde(alias = "context_id", rename = "contextId", default)]
         context: Option<String>,
         #[serde(default)]
+        alignment: Option<Value>,
+        #[serde(default)]
         error: Option<Value>,
         #[serde(default)]
         message: Option<Value>,
@@ -213,10 +211,15 @@ pub fn parse(text: &str) -> Message {
     let last = message.is_final == Some(true);
     match message.audio {
         Some(base64) => match STANDARD.decode(base64.as_bytes()) {
-            Ok(audio) => Message::Speech { context: message.context, audio, last },
+            Ok(audio) => Message::Speech {
+                context: message.context,
+                audio,
+                aligned: Aligned::from_ms(message.alignment.as_ref()),
+                last,
+            },
             Err(_) => Message::Malformed,
         },
-        None if last => Message::Speech { context: message.context, audio: Vec::new(), last },
+        None if last => Message::Speech { context: message.context, audio: Vec::new(), aligned: Aligned::None, last },
         None => Message::Unknown,
     }
 }
@@ -294,7 +297,7 @@ fn with_pause(class: ErrorClass, headers: &HeaderMap) -> ErrorClass {
     }
 }
 
-fn class_of_code(code: &str) -> Option<ErrorClass> {
+pub(super) fn class_of_code(code: &str) -> Option<ErrorClass> {
     Some(match code {
         "invalid_api_key"
         | "missing_permissions"

@@ -3,11 +3,14 @@
 //! Each vendor's messages are pure functions in a file of its own; `net/` carries the bytes.
 //! All times here are on the session's own clock (see [`stream_clock`]), never the vendor's.
 
+pub mod alignment;
+pub mod aura;
 pub mod circuit;
 mod context;
 pub mod deepgram;
 pub mod deepl;
 pub mod elevenlabs;
+pub mod elevenlabs_http;
 pub mod error;
 pub mod flux;
 pub mod libretranslate;
@@ -18,6 +21,7 @@ pub mod replay;
 pub mod stream_clock;
 #[cfg(test)]
 pub(crate) mod test_config;
+pub mod text;
 
 use std::time::Duration;
 
@@ -191,7 +195,8 @@ pub enum SpeechChunk {
     /// Mono 16-bit PCM at the rate the connection was opened with.
     Audio(Vec<i16>),
     /// The audio given so far ends with a whole word (or clause): it speaks the text of the job up to this
-    /// byte, which lies on a character's border. Without any such mark the text is spoken whole or not at all.
+    /// byte, which lies on a character's border. `Reached(0)` before the first audio says that such marks will
+    /// follow. Without any mark the text is spoken whole or not at all.
     Reached(usize),
     /// All audio of the segment has been given.
     End,

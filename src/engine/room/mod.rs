@@ -5,13 +5,15 @@
 //! | `mod` | which input goes where; statistics |
 //! | `membership` | who is in the room, which connections that needs, whose own voice is heard |
 //! | `speaking` | time lines, recognition, what is committed |
-//! | `segments` | translation, synthesis, deadlines, losses |
+//! | `segments` | translation, deadlines, losses |
+//! | `synthesis` | what is spoken, and going on where that failed |
 //! | `listening` | playout, absence, what was heard |
 
 mod listening;
 mod membership;
 mod segments;
 mod speaking;
+mod synthesis;
 #[cfg(test)]
 mod tests;
 

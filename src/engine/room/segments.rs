@@ -1,4 +1,4 @@
-//! The life of segments: translation, synthesis, deadlines and losses.
+//! The life of segments: translation, deadlines and losses.
 
 use std::time::Duration;
 
@@ -6,17 +6,16 @@ use super::super::member::TtsLine;
 use super::super::playout::Source;
 use super::super::segment::{Origin, Progress, Segment, Target, reason, speech_lost};
 use super::super::time::ms;
-use super::super::{NetCommand, SegmentId, SessionId, SpeakJob, TranslateJob};
+use super::super::{NetCommand, SegmentId, SessionId, TranslateJob};
 use super::Room;
 use super::membership::tts_rate;
 use crate::config::Language;
 use crate::event::EventKind;
-use crate::provider::{DirectEvent, ErrorClass, SpeechChunk, Stage, StageError};
+use crate::provider::{DirectEvent, ErrorClass, Stage, StageError};
 
-/// Once speech has begun to come, it may stop for this long before the segment is cut.
+/// Once speech has begun to come, it may stop for this long before the rest is asked for anew. The network's own
+/// deadlines are shorter; this is for when it does not even report.
 const STALL: Duration = Duration::from_secs(5);
-/// A segment is given to the synthesiser this often, if nothing of it was heard.
-const ATTEMPTS: u32 = 2;
 
 impl Room {
     fn new_segment(&mut self, segment: Segment) -> SegmentId {
@@ -178,59 +177,6 @@ impl Room {
         }
     }
 
-    fn speak(&mut self, id: SegmentId, target: Language, text: String) {
-        let now = self.now;
-        let Some(segment) = self.segments.get_mut(&id) else { return };
-        let session = owner(segment.origin);
-        let Some(t) = segment.targets.get_mut(&target) else { return };
-        t.translated.get_or_insert(now);
-        t.progress = Progress::Speaking;
-        t.text = text.clone();
-        t.last_sign = now;
-        t.attempts += 1;
-        self.net(NetCommand::Speak(SpeakJob { session, segment: id, target, text }));
-    }
-
-    pub(super) fn speech(&mut self, id: SegmentId, target: Language, chunk: SpeechChunk) {
-        let now = self.now;
-        let Some(segment) = self.segments.get_mut(&id) else { return };
-        let session = owner(segment.origin);
-        let Some(t) = segment.targets.get_mut(&target).filter(|t| t.progress == Progress::Speaking) else { return };
-        t.last_sign = now;
-        match chunk {
-            SpeechChunk::Audio(samples) => {
-                if samples.is_empty() {
-                    return;
-                }
-                let first = t.audio.is_empty();
-                t.first_audio.get_or_insert(now);
-                t.audio.extend_from_slice(&samples);
-                if first && let Some(member) = self.members.get_mut(&session) {
-                    member.tts.served(now, None);
-                }
-                self.bound_backlogs(id, target);
-                self.top_up_hearing(target);
-            }
-            SpeechChunk::Reached(_) => {}
-            SpeechChunk::End if t.audio.is_empty() => self.fail(id, target, "tts", "the synthesiser gave no sound"),
-            SpeechChunk::End => t.progress = Progress::Spoken,
-            SpeechChunk::Failed(error) => {
-                let again = t.audio.is_empty() && t.attempts < ATTEMPTS && error.class == ErrorClass::RetryNow;
-                if again {
-                    let text = t.text.clone();
-                    self.speak(id, target, text);
-                    return;
-                }
-                if error.class != ErrorClass::BadRequest
-                    && let Some(member) = self.members.get_mut(&session)
-                {
-                    member.tts.served(now, Some(error.message.clone()));
-                }
-                self.fail(id, target, "tts", &reason(&error));
-            }
-        }
-    }
-
     /// A speech-to-speech provider reports: an ordinary segment of one language is made of it.
     pub(super) fn direct(&mut self, session: SessionId, target: Language, event: DirectEvent) {
         let newest = |room: &Self| {
@@ -248,8 +194,6 @@ impl Room {
                 {
                     t.progress = Progress::Speaking;
                     t.translated = Some(now);
-                    // Nobody else could speak it again.
-                    t.attempts = ATTEMPTS;
                 }
             }
             DirectEvent::Text(text) => {
@@ -308,25 +252,28 @@ impl Room {
     /// Segments that take too long must not hold those behind them for ever.
     pub(super) fn check_deadlines(&mut self) {
         let now = self.now;
-        let mut late = Vec::new();
+        let (mut late, mut stalled, mut resumed) = (Vec::new(), Vec::new(), Vec::new());
         for (id, segment) in &self.segments {
             let timeout = self.members.get(&owner(segment.origin)).map(|m| m.config.segment_timeout);
             for (target, t) in segment.targets.iter().filter(|(_, t)| !t.is_over()) {
                 let waited = now.saturating_sub(segment.committed);
                 let stage = if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts };
                 match t.first_audio {
-                    None if timeout.is_none_or(|limit| waited >= limit) => {
-                        late.push((*id, *target, stage, "no sound came in time (segment.timeout_ms)"));
-                    }
-                    Some(_) if now.saturating_sub(t.last_sign) >= STALL => {
-                        late.push((*id, *target, stage, "the synthesiser stopped in the middle; the rest is lost"));
-                    }
+                    _ if t.resume_at.is_some_and(|at| now >= at) => resumed.push((*id, *target)),
+                    None if timeout.is_none_or(|limit| waited >= limit) => late.push((*id, *target, stage)),
+                    Some(_) if now.saturating_sub(t.last_sign) >= STALL => stalled.push((*id, *target)),
                     _ => {}
                 }
             }
         }
-        for (id, target, stage, why) in late {
-            self.fail(id, target, stage.name(), why);
+        for (id, target, stage) in late {
+            self.fail(id, target, stage.name(), "no sound came in time (segment.timeout_ms)");
+        }
+        for (id, target) in resumed {
+            self.ask_to_speak(id, target);
+        }
+        for (id, target) in stalled {
+            self.stalled(id, target);
         }
     }
 
@@ -384,7 +331,7 @@ impl Room {
     }
 
     /// Keeps what waits in each ear below `playout.max_s`: the oldest segment of which nothing was heard is left out.
-    fn bound_backlogs(&mut self, id: SegmentId, target: Language) {
+    pub(super) fn bound_backlogs(&mut self, id: SegmentId, target: Language) {
         let over: Vec<SessionId> = self
             .members
             .iter()
