@@ -244,7 +244,7 @@ impl Room {
             LinkState::Waiting => Some(format!("{provider} waiting")),
             LinkState::Down { error, .. } => Some(format!("{provider} down {}", error.code)),
         };
-        if !news.is_some_and(|news| member.told.insert(stage, news.clone()) != Some(news)) {
+        if news.is_none_or(|news| member.told.insert(stage, news.clone()) == Some(news)) {
             self.refresh_originals();
             return;
         }
