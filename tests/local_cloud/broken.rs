@@ -114,8 +114,11 @@ async fn a_black_hole_says_nothing_and_lets_go_when_the_client_does() {
     let scenario = "[stt]\ninterim_interval_ms = 100\n[[fault]]\nstage = \"stt\"\non = \"message\"\nat = 30\nkind = \"black_hole\"";
     let cloud = Cloud::start(scenario);
     let mut ws = cloud.open(LISTEN, AUTH).await.unwrap().0;
-    ws.pcm(&sentence("en", 0..4, 0.2)).await;
+    let pcm = sentence("en", 0..4, 0.2);
+    // 25 messages: what they are answered with must be there before the hole.
+    ws.pcm(&pcm[..8000]).await;
     ws.until(|v| v["type"] == "Results").await;
+    ws.pcm(&pcm[8000..]).await;
     cloud.until_stats(|s| s["faults_total"] == 1).await;
     while let Ok(Got::Json(_)) = timeout(Duration::from_millis(400), ws.next()).await {}
     futures_util::SinkExt::send(&mut ws.ws, tokio_tungstenite::tungstenite::Message::Ping("p".into())).await.unwrap();
@@ -142,6 +145,14 @@ async fn a_stall_goes_on_in_the_middle_of_a_message_and_a_drip_is_slow() {
     }
     assert!(begin.elapsed() >= Duration::from_millis(400), "{:?}", begin.elapsed());
     assert!(String::from_utf8(all).unwrap().contains("esbaba esbabe"));
+
+    // Before the stage of the connection was known.
+    let fault = "[[fault]]\nstage = \"mt\"\non = \"byte\"\nat = 10\nkind = \"stall\"\nms = 300";
+    let cloud = Cloud::start(&format!("mt.latency_ms = 1\n{fault}"));
+    let begin = Instant::now();
+    let mut buffer = [0; 4096];
+    let n = timeout(PATIENCE, asked(&cloud).await.read(&mut buffer)).await.unwrap().unwrap();
+    assert!(buffer[..n].starts_with(b"HTTP/1.1 200") && begin.elapsed() >= Duration::from_millis(300));
 
     let cloud = broken(10, "kind = \"drip\"\nms = 5\nbytes = 60");
     let begin = Instant::now();

@@ -134,7 +134,7 @@ async fn errors_have_the_vendors_shape() {
 async fn breaks_off_in_mid_stream_and_limits_concurrency() {
     let cloud = Cloud::start(
         r#"
-        mt.latency_ms = 400
+        mt.latency_ms = 1000
         openai.max_requests = 1
         fault = [{ stage = "mt", at = 1, kind = "vendor", name = "openai_mid_stream" }]
         "#,

@@ -124,6 +124,41 @@ async fn hears_its_language_only_and_multi_hears_all() {
 }
 
 #[tokio::test]
+async fn multi_names_the_language_of_every_word_once() {
+    let cloud = Cloud::start("");
+    let pcm = [sentence("en", 0..2, 0.0), sentence("es", 2..4, 0.0), sentence("en", 4..5, 0.5)].concat();
+    let mut ws = open(&cloud, &format!("{BASE}&language=multi&endpointing=100&keyterm=Anna")).await;
+    ws.pcm(&pcm).await;
+    let result = ws.until(|v| v["speech_final"] == true).await;
+    let alternative = &result["channel"]["alternatives"][0];
+    assert_eq!(alternative["languages"], json!(["en", "es"]));
+    let spoken: Vec<&str> =
+        alternative["words"].as_array().unwrap().iter().map(|w| w["language"].as_str().unwrap()).collect();
+    assert_eq!(spoken, ["en", "en", "es", "es", "en"]);
+    // One language: nothing is said of it.
+    let mut ws = open(&cloud, &format!("{BASE}&endpointing=100")).await;
+    ws.pcm(&pcm).await;
+    let result = ws.until(|v| v["speech_final"] == true).await;
+    let alternative = &result["channel"]["alternatives"][0];
+    assert!(alternative.get("languages").is_none() && alternative["words"][0].get("language").is_none());
+}
+
+#[tokio::test]
+async fn configure_changes_key_terms() {
+    let cloud = Cloud::start("");
+    let mut ws = open(&cloud, BASE).await;
+    ws.json(json!({"type": "Configure", "keyterms": ["Anna", "Bert"]})).await;
+    let success = ws.until(is("ConfigureSuccess")).await;
+    assert!(success["request_id"].is_string() && success["keyterms"] == json!(["Anna", "Bert"]), "{success}");
+    ws.json(json!({"type": "Configure", "keyterms": vec!["x"; 101]})).await;
+    let failure = ws.until(is("ConfigureFailure")).await;
+    assert_eq!(failure["code"], "CONFIGURE_KEYTERM_LIMIT_EXCEEDED");
+    let mut ws = open(&cloud, &BASE.replace("nova-3", "nova-2")).await;
+    ws.json(json!({"type": "Configure", "keyterms": ["Anna"]})).await;
+    assert_eq!(ws.until(is("ConfigureFailure")).await["code"], "CONFIGURE_KEYTERMS_NOT_SUPPORTED");
+}
+
+#[tokio::test]
 async fn long_speech_is_cut_at_word_gaps_and_every_word_comes_once() {
     let cloud = Cloud::start("");
     let mut ws = open(&cloud, &format!("{BASE}&endpointing=300")).await;

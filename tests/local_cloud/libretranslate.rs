@@ -73,7 +73,7 @@ async fn errors_in_the_servers_words() {
         (403, json!({"error": "Invalid API key"}))
     );
     assert_eq!(post(&cloud, "/translate", &with("api_key", json!("k"))).await.0, 200);
-    let cloud = Cloud::start("mt.latency_ms = 400\nlibretranslate.max_requests = 1\n");
+    let cloud = Cloud::start("mt.latency_ms = 1000\nlibretranslate.max_requests = 1\n");
     let (a, b) = tokio::join!(post(&cloud, "/translate", &good), post(&cloud, "/translate", &good));
     let slow = if a.0 == 429 { a } else { b };
     assert!(slow.0 == 429 && slow.1["error"].as_str().unwrap().starts_with("Slowdown"), "{slow:?}");

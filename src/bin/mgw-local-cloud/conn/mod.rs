@@ -83,6 +83,7 @@ impl ConnCtl {
         if let Some((fault, at)) = due {
             self.app.fired(&fault, at);
             orders.fault = Some(fault);
+            wake(&mut orders);
         }
         true
     }
@@ -90,7 +91,11 @@ impl ConnCtl {
     /// Whether a byte fault was due in what came before the stage was known, and the request must not be answered.
     pub fn is_doomed(&self) -> bool {
         let orders = self.orders();
-        orders.fault.as_ref().is_some_and(|f| !matches!(f.kind, FaultKind::Drip | FaultKind::HalfClose))
+        orders.fault.as_ref().is_some_and(|f| match f.kind {
+            FaultKind::Drip | FaultKind::HalfClose => false,
+            FaultKind::Stall => f.ms == 0,
+            _ => true,
+        })
     }
 
     /// Has the byte stream carry out a fault of the transport.

@@ -23,7 +23,8 @@ pub fn spread(text: &str, times: &[(f64, f64)], is_spoken: impl Fn(&str) -> bool
         let (word, after) = rest.split_at(length);
         let gap = after.find(|c: char| !c.is_whitespace()).unwrap_or(after.len());
         let (space, after) = after.split_at(gap);
-        if is_spoken(word)
+        if !word.is_empty()
+            && is_spoken(word)
             && let Some((from, to)) = times.next()
         {
             even(word, from, to, &mut out);
