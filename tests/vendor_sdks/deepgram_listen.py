@@ -238,7 +238,10 @@ def bad_queries():
 @check
 def refusals_by_the_vendor():
     for status, code in [
-        (400, "Bad Request"), (402, "ASR_PAYMENT_REQUIRED"), (403, "INSUFFICIENT_PERMISSIONS"), (429, "TOO_MANY_REQUESTS"),
+        (400, "Bad Request"),
+        (402, "ASR_PAYMENT_REQUIRED"),
+        (403, "INSUFFICIENT_PERMISSIONS"),
+        (429, "TOO_MANY_REQUESTS"),
         (503, None),
     ]:
         set_scenario(SCENARIO + fault("stt", kind="vendor", name=f"deepgram_{status}", count=0))

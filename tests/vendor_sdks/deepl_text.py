@@ -115,8 +115,9 @@ def refusals():
         return lambda: client().translate_text(ENGLISH, **{"target_lang": "ES", **more})
 
     # 403 has no body.
-    refused(deepl.AuthorizationException, 403, "auth_key", lambda: client("x").translate_text("a", target_lang="ES"), None)
-    refused(deepl.AuthorizationException, 403, "auth_key", lambda: client("x").get_usage(), None)
+    other = client("another")
+    refused(deepl.AuthorizationException, 403, "auth_key", lambda: other.translate_text("a", target_lang="ES"), None)
+    refused(deepl.AuthorizationException, 403, "auth_key", other.get_usage, None)
     refused(deepl.DeepLException, 400, "target_lang", call(target_lang="XX"))
     refused(deepl.DeepLException, 400, "formality", call(target_lang="EN-US", formality="more"))
     for name, status, kind, text in [

@@ -1,6 +1,6 @@
 //! The vendors' own Python SDKs talk to the local cloud, so that it is not merely our opinion of their protocols.
 //!
-//! Each test is a script of checks beside this file. SDKs parse leniently, so the scripts also compare every raw message
+//! Each test is a script of checks beside this file. SDKs parse leniently, so the scripts also compare raw messages
 //! with the vendors' specifications, field by field (tables.py).
 
 #[path = "../support/mod.rs"]

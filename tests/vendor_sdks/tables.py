@@ -99,7 +99,9 @@ def compare(table, value, at="$"):
     fields = {name.rstrip("?"): (t, not name.endswith("?")) for name, t in table.items()}
     wrong = [f"{at}.{name} is missing" for name, (_, needed) in fields.items() if needed and name not in value]
     wrong += [f"{at}.{name} is in no table" for name in value if name not in fields]
-    return wrong + [c for name, v in value.items() if name in fields for c in compare(fields[name][0], v, f"{at}.{name}")]
+    for name in value.keys() & fields.keys():
+        wrong += compare(fields[name][0], value[name], f"{at}.{name}")
+    return wrong
 
 
 def spoilt(table, value):

@@ -1,4 +1,4 @@
-"""What the scripts share: a recorder below the SDKs, the emulator's control paths, coded speech, and the counting of checks.
+"""What the scripts share: a recorder below the SDKs, the emulator's control paths, coded speech, and counting.
 
 A script is started with the emulator's address, its program, and a folder for files.
 """
