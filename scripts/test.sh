@@ -12,6 +12,8 @@ mkdir -p "$logs"
 
 # A real Asterisk, in the user's cache; the tests would fetch it themselves, but then its time would be theirs.
 scripts/asterisk.sh >"$logs/asterisk.log" || exit 1
+# The vendors' own SDKs, likewise.
+scripts/sdks.sh >"$logs/sdks.log" || exit 1
 cargo test --quiet --features "$features" --no-run || exit 1
 # The other TLS implementation must at least compile; a run of it is part of `make soak`.
 cargo check --quiet --lib --no-default-features --features tls-openssl || exit 1

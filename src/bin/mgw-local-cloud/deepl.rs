@@ -1,4 +1,6 @@
-//! DeepL's `POST /v2/translate` (JSON and form) and `/v2/usage`.
+//! DeepL's `POST /v2/translate` (JSON and form), `/v2/usage` and `/v2/languages`.
+
+mod languages;
 
 use crate::app::App;
 use crate::conn::ConnCtl;
@@ -7,10 +9,11 @@ use crate::fault;
 use crate::scenario::Stage;
 use crate::slots::Slot;
 use crate::stats::{Translation, keep_last};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use languages::{FORMAL, is_source, is_target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,12 +22,6 @@ use tokio::time::{Instant, sleep_until};
 const MAX_BODY: usize = 128 * 1024;
 const MAX_TEXTS: usize = 50;
 
-const SOURCES: &[&str] = &[
-    "AR", "BG", "CS", "DA", "DE", "EL", "EN", "ES", "ET", "FI", "FR", "HE", "HI", "HU", "ID", "IT", "JA", "KO", "LT",
-    "LV", "NB", "NL", "PL", "PT", "RO", "RU", "SK", "SL", "SV", "TH", "TR", "UK", "VI", "ZH",
-];
-const TARGET_VARIANTS: &[&str] = &["EN-US", "EN-GB", "PT-BR", "PT-PT", "ES-419", "ZH-HANS", "ZH-HANT"];
-const FORMAL: &[&str] = &["DE", "FR", "IT", "ES", "ES-419", "NL", "PL", "PT-BR", "PT-PT", "JA", "RU"];
 const FORMALITIES: &[&str] = &["default", "more", "less", "prefer_more", "prefer_less"];
 const MODELS: &[&str] = &["latency_optimized", "quality_optimized", "prefer_quality_optimized"];
 const FIELDS: &[&str] = &[
@@ -105,6 +102,21 @@ pub async fn usage(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri) ->
             )
         }
         Err(refusal) => refuse(&app, refusal),
+    };
+    traced(&app, response)
+}
+
+/// `GET` or `POST /v2/languages`: sources, or targets with `type=target` in the query or in a form.
+pub async fn languages(State(app): State<Arc<App>>, headers: HeaderMap, uri: Uri, body: Bytes) -> Response {
+    let asked = |pairs: &[u8]| {
+        url::form_urlencoded::parse(pairs).find_map(|(name, value)| (name == "type").then(|| value.into_owned()))
+    };
+    let kind = asked(uri.query().unwrap_or_default().as_bytes()).or_else(|| asked(&body));
+    let response = match (gate(&app, &headers, &uri), kind.as_deref()) {
+        (Err(refusal), _) => refuse(&app, refusal),
+        (Ok(()), None | Some("source")) => json_reply(StatusCode::OK, &languages::sources()),
+        (Ok(()), Some("target")) => json_reply(StatusCode::OK, &languages::targets()),
+        (Ok(()), Some(_)) => refuse(&app, bad("Value for 'type' not supported.")),
     };
     traced(&app, response)
 }
@@ -214,11 +226,11 @@ impl Ask {
             return Err(bad("Parameter 'target_lang' not specified."));
         };
         let target = target.to_ascii_uppercase();
-        if !SOURCES.contains(&target.as_str()) && !TARGET_VARIANTS.contains(&target.as_str()) {
+        if !is_target(&target) {
             return Err(bad("Value for 'target_lang' not supported."));
         }
         let source = text("source_lang")?.map(|s| s.to_ascii_uppercase());
-        if source.as_ref().is_some_and(|s| !SOURCES.contains(&s.as_str())) {
+        if source.as_ref().is_some_and(|s| !is_source(s)) {
             return Err(bad("Value for 'source_lang' not supported."));
         }
         let formality = one_of("formality", FORMALITIES)?;

@@ -26,6 +26,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/speak", post(deepgram::speak))
         .route("/v2/translate", post(deepl::translate))
         .route("/v2/usage", get(deepl::usage).post(deepl::usage))
+        .route("/v2/languages", get(deepl::languages).post(deepl::languages))
         .route("/v1/text-to-speech/{voice}/stream", post(elevenlabs::stream))
         .route("/v1/text-to-speech/{voice}/stream-input", get(elevenlabs::single))
         .route("/v1/text-to-speech/{voice}/multi-stream-input", get(elevenlabs::multi))

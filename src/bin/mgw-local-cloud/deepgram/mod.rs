@@ -26,7 +26,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use query::{Encoding, Query};
+use query::{Encoding, NO_SUCH_MODEL, Query};
 use rand::RngExt;
 use rate::RateWatch;
 use session::{Kind, Pace, Session};
@@ -61,6 +61,8 @@ pub async fn listen(
     let pairs: Vec<_> = url::form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect();
     let query = match Query::parse(&pairs) {
         Ok(query) => query,
+        // A model that does not exist is no malformed query.
+        Err(text) if text.starts_with(NO_SUCH_MODEL) => return refuse(StatusCode::BAD_REQUEST, "Bad Request", &text),
         Err(text) => return refuse(StatusCode::BAD_REQUEST, "INVALID_QUERY_PARAMETER", &text),
     };
     for remark in &query.remarks {
@@ -138,7 +140,7 @@ fn key(headers: &HeaderMap, name: &str, separator: char) -> Option<String> {
 fn refused_by_engine(app: &App, request_id: &str, e: &EngineError) -> Response {
     let (status, code) = match e.kind {
         EngineErrorKind::UnsupportedLanguage | EngineErrorKind::BadInput => {
-            let text = format!("No such model/language/tier combination found: {}", e.message);
+            let text = format!("{NO_SUCH_MODEL}: {}", e.message);
             app.stats.violation(format!("deepgram: {text}"));
             return refused(request_id, StatusCode::BAD_REQUEST, "Bad Request", &text);
         }
@@ -300,7 +302,8 @@ impl Stream {
         let failure = |code: &str, text: &str| serde_json::json!({"type": "ConfigureFailure", "request_id": id, "code": code, "description": text});
         let query = self.session.query();
         let mut answer = serde_json::json!({"type": "ConfigureSuccess", "request_id": id});
-        if let Some(given) = message.get("keyterms") {
+        // Null is as good as nothing: the terms stay.
+        if let Some(given) = message.get("keyterms").filter(|v| !v.is_null()) {
             if !query.model.starts_with("nova-3") {
                 return failure("CONFIGURE_KEYTERMS_NOT_SUPPORTED", "keyterms are supported by nova-3 models only");
             }

@@ -52,6 +52,9 @@ pub struct Query {
     pub remarks: Vec<String>,
 }
 
+/// How the refusal of a model or language begins.
+pub const NO_SUCH_MODEL: &str = "No such model/language/tier combination found";
+
 /// Most terms of a stream.
 pub const MOST_TERMS: usize = 100;
 
@@ -135,7 +138,7 @@ impl Query {
             match name.as_str() {
                 "model" if MODELS.contains(&value.as_str()) || is_uuid(value) => query.model.clone_from(value),
                 "model" => {
-                    return Err(format!("No such model/language/tier combination found: {value}"));
+                    return Err(format!("{NO_SUCH_MODEL}: {value}"));
                 }
                 "language" if !value.is_empty() => query.language.clone_from(value),
                 "encoding" => {

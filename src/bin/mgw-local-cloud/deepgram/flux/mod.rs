@@ -168,9 +168,11 @@ impl Stream {
         }
     }
 
-    /// Sends a message with the next number of all messages.
+    /// Sends a message with the next number of all messages. Only a fatal error does not say which request it is of.
     async fn send(&mut self, ws: &mut WebSocket, mut message: Value) -> Result<(), axum::Error> {
-        message["request_id"] = json!(self.id);
+        if message["type"] != "Error" {
+            message["request_id"] = json!(self.id);
+        }
         message["sequence_id"] = json!(self.sequence);
         self.sequence += 1;
         ws.send(Message::text(message.to_string())).await

@@ -34,9 +34,13 @@ impl Thresholds {
         Ok(self)
     }
 
-    /// As the vendor's JSON.
+    /// As the vendor's JSON; a threshold that is off is not there.
     pub fn json(self) -> Value {
-        json!({"eager_eot_threshold": self.eager, "eot_threshold": self.eot, "eot_timeout_ms": self.timeout_ms})
+        let mut json = json!({"eot_threshold": self.eot, "eot_timeout_ms": self.timeout_ms});
+        if let Some(eager) = self.eager {
+            json["eager_eot_threshold"] = json!(eager);
+        }
+        json
     }
 }
 

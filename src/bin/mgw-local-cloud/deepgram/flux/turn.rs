@@ -228,8 +228,13 @@ impl Turns {
                     languages.push(language);
                 }
             }
-            json["languages"] = json!(languages);
-            json["languages_hinted"] = json!(self.query.hints);
+            // Both are there only when there is something in them.
+            if !languages.is_empty() {
+                json["languages"] = json!(languages);
+            }
+            if !self.query.hints.is_empty() {
+                json["languages_hinted"] = json!(self.query.hints);
+            }
         }
         Event { json, settled }
     }
