@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::level::is_quiet;
 use super::time::ms;
 use super::{SegmentId, SessionId};
 use crate::config::Language;
@@ -117,9 +118,11 @@ impl Target {
     ///
     /// A word of which a part was given is begun again: a cut word and then the whole one is better than a lost one.
     pub fn rewind(&mut self, written: usize) -> bool {
+        let unaligned = self.audio.get(self.begun.samples..written.min(self.audio.len())).unwrap_or_default();
         let mark = match self.reached {
             Some(mark) if written.saturating_sub(mark.samples) <= self.longest_word() => mark,
-            None if written <= self.begun.samples => self.begun,
+            // Nothing was heard of it yet, or only the silence before it.
+            None if is_quiet(unaligned) => self.begun,
             _ => return false,
         };
         self.audio.truncate(mark.samples.max(written));

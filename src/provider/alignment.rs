@@ -11,6 +11,9 @@ use serde_json::Value;
 use super::SpeechChunk;
 use super::text::is_border;
 
+/// A word that lacks so little at the end of a chunk is as good as spoken: who heard that much must not hear it again
+/// if the rest does not come.
+const WORD_END_MS: u64 = 6;
 /// Vendors round to milliseconds: a word that ends so close to the end of its chunk ends with it.
 const ROUNDING_MS: u64 = 2;
 /// Times that lie so far behind their own chunk are counted from the first one.
@@ -127,16 +130,17 @@ impl Tracker {
             self.borders.clear();
         }
         let mut chunks = Vec::new();
-        if !self.promised && !self.borders.is_empty() {
+        // What was given before the first aligned character is the silence before it.
+        if !self.promised && self.matched > 0 && !self.contradicted {
             self.promised = true;
-            if self.given == 0 {
-                chunks.push(SpeechChunk::Reached(0));
-            }
+            chunks.push(SpeechChunk::Reached(0));
         }
         let (first, end) = (self.given, self.given + samples.len() as u64);
+        let nearly = if samples.is_empty() { 0 } else { WORD_END_MS * u64::from(self.rate) / 1000 };
         let mut rest = samples;
-        while let Some(&(at, byte)) = self.borders.front().filter(|(at, _)| *at <= end) {
+        while let Some(&(at, byte)) = self.borders.front().filter(|(at, _)| *at <= end + nearly) {
             self.borders.pop_front();
+            let at = at.min(end);
             let here = at.saturating_sub(first) as usize;
             let done = (self.given - first) as usize;
             if here > done {

@@ -51,8 +51,9 @@ fn words_are_reached_when_their_audio_was_given() {
             "<> 20 <ab> 80 30 <ab cd> 10",
         ),
         ("rounding", "ab", vec![(22, even("ab", 0))], "<> 22 <ab>"),
+        ("a word that lacks next to nothing", "ab", vec![(15, even("ab", 0)), (20, json!(null))], "<> 15 <ab> 20"),
         ("none", "ab cd", vec![(50, json!(null))], "50"),
-        ("none, then some", "ab cd", vec![(5, json!(null)), (50, even("ab cd", 0))], "5 20 <ab> 30 <ab cd>"),
+        ("none, then some", "ab cd", vec![(5, json!(null)), (50, even("ab cd", 0))], "5 <> 20 <ab> 30 <ab cd>"),
         ("punctuation", "a, ¿b?", vec![(60, even("a, ¿b?", 0))], "<> 20 <a,> 40 <a, ¿b?>"),
         ("no spaces", "今天。好", vec![(40, even("今天。好", 0))], "<> 10 <今> 20 <今天。> 10 <今天。好>"),
         (

@@ -75,7 +75,7 @@ fn every_failure_is_reported_and_the_next_segment_is_heard() {
             "synthesis stops in the middle",
             |c| {
                 c.translate(1, spanish(), "x");
-                c.audio(1, spanish(), 1, 800);
+                c.audio(1, spanish(), 400, 800);
                 c.run(ms(6000));
             },
             "tts",
