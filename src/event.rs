@@ -180,7 +180,7 @@ pub enum EventKind {
         provider: String,
         /// `connecting`, `ready`, `waiting` (for a free connection of the account) or `down`.
         state: &'static str,
-        /// Vendor's code where it is down.
+        /// Vendor's code where it is down; with `ready`, what was not understood or failed once, although it still serves.
         #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<String>,
         /// One sentence for a person.

@@ -37,7 +37,7 @@ impl Link {
     /// Takes note of a new state.
     pub fn update(&mut self, now: Duration, state: &LinkState) {
         match state {
-            LinkState::Connecting | LinkState::Waiting => {}
+            LinkState::Connecting | LinkState::Waiting | LinkState::Odd(_) => {}
             LinkState::Ready => *self = Link { ready: true, ..Link::default() },
             LinkState::Down { error, retry_in } => {
                 self.ready = false;

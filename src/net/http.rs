@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::transport::Refusal;
+use crate::provider::error::header;
 use crate::provider::{ErrorClass, StageError};
 
 /// Code of the error for a connection that could not be made.
@@ -25,22 +26,28 @@ const ERROR_DEADLINE: Duration = Duration::from_secs(1);
 /// The whole body of a reply with status 200, of at most `most` bytes.
 ///
 /// Any other status is what `on_error` makes of it. Faults on the way are `RetryNow` with one of the codes above
-/// or `reply_too_long`; `Configuration` if the certificate is refused.
-pub(super) async fn fetch(
+/// or `reply_too_long`; `Configuration` if the certificate is refused. `parse` reads the body; the errors of all that
+/// follows the head have the id of the header `id`, if there is one.
+pub(super) async fn fetch<T>(
     request: reqwest::RequestBuilder,
     deadline: Instant,
     most: usize,
-    on_error: Refusal,
-) -> Result<Vec<u8>, StageError> {
+    (on_error, id): (Refusal, &str),
+    parse: impl FnOnce(&[u8]) -> Result<T, StageError>,
+) -> Result<T, StageError> {
     let mut reply = stream(request, deadline, Duration::ZERO, on_error).await?;
-    let mut body = Vec::new();
-    while let Some(piece) = reply.piece(deadline).await? {
-        if body.len() + piece.len() > most {
-            return Err(too_long());
+    let id = header(reply.headers(), id).map(str::to_owned);
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(piece) = reply.piece(deadline).await? {
+            if body.len() + piece.len() > most {
+                return Err(too_long());
+            }
+            body.extend_from_slice(&piece);
         }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
+        parse(&body)
+    };
+    read.await.map_err(|error| error.with_request_id(id.as_deref()))
 }
 
 /// Sends a request whose reply comes in pieces; gives it once its head with status 200 is there.

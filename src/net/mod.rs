@@ -158,6 +158,43 @@ impl Driver {
         }
         self.outbox.send(FromNet::Link { session: self.session, stage, provider, state }).await;
     }
+
+    /// A message that is not understood and that nothing depends on: vendors add such, so it is counted, told and
+    /// ignored.
+    async fn odd(&self, stage: Stage, provider: &'static str, odd: Odd, request_id: Option<&str>) {
+        let (counter, code, said) = match odd {
+            Odd::Unknown => (
+                &self.counters.unknown_messages,
+                "unknown_message",
+                "The provider sent a message of an unknown type, which is ignored.",
+            ),
+            Odd::Binary => (
+                &self.counters.unknown_messages,
+                "binary_message",
+                "The provider sent a binary message, which is ignored.",
+            ),
+            Odd::Malformed => (
+                &self.counters.malformed_messages,
+                "bad_message",
+                "The provider sent a message that cannot be read, while nothing was expected of it.",
+            ),
+        };
+        counters::count(counter);
+        tracing::debug!(session = self.session.0, stage = stage.name(), provider, code, "message that is ignored");
+        let error = StageError::new(ErrorClass::BadRequest, code, said).with_request_id(request_id);
+        self.link(stage, provider, LinkState::Odd(error)).await;
+    }
+}
+
+/// What is not understood in a message that is ignored.
+#[derive(Clone, Copy, Debug)]
+enum Odd {
+    /// Its type.
+    Unknown,
+    /// All of it: only text is expected.
+    Binary,
+    /// All of it.
+    Malformed,
 }
 
 /// A fault of our own, told like a provider's so that the engine acts on it.

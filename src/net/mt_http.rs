@@ -14,6 +14,8 @@ use crate::provider::{ErrorClass, StageError, deepl, libretranslate, openai};
 
 /// Largest reply read; DeepL takes at most 128 KiB of text.
 const MOST_REPLY: usize = 1 << 20;
+/// The name of no header: the vendor gives its requests no id.
+const NO_ID: &str = "";
 /// Longest wait for the end of a streamed reply that has said it is complete, so that its connection can be kept.
 const TAIL: Duration = Duration::from_millis(20);
 
@@ -39,13 +41,14 @@ pub(super) async fn ask(
         MtProvider::Deepl => {
             let (headers, body) = (deepl::headers(config)?, deepl::body(jobs)?);
             let request = client.post(deepl::translate_url(&config.deepl.base_url)).headers(headers).body(body);
-            deepl::parse_reply(&fetch(request, deadline, MOST_REPLY, deepl::http_error).await?, jobs.len())
+            let how = (deepl::http_error as Refusal, deepl::REQUEST_ID_HEADER);
+            fetch(request, deadline, MOST_REPLY, how, |body| deepl::parse_reply(body, jobs.len())).await
         }
         MtProvider::Libretranslate => {
             let url = libretranslate::translate_url(&config.libretranslate.base_url);
             let request = client.post(url).headers(libretranslate::headers()).body(libretranslate::body(jobs)?);
-            let reply = fetch(request, deadline, MOST_REPLY, libretranslate::http_error).await?;
-            libretranslate::parse_reply(&reply, jobs.len())
+            let how = (libretranslate::http_error as Refusal, NO_ID);
+            fetch(request, deadline, MOST_REPLY, how, |body| libretranslate::parse_reply(body, jobs.len())).await
         }
         MtProvider::Openai => {
             let (headers, [job]) = (openai::headers(&config.openai)?, jobs) else {
@@ -116,9 +119,17 @@ pub(super) async fn greet(
             },
         ),
     };
-    match fetch(request, deadline, MOST_REPLY, refusal).await {
-        Ok(reply) if provider == MtProvider::Deepl => deepl::check_usage(&reply),
-        Ok(_) => Ok(()),
+    let id = match provider {
+        MtProvider::Deepl => deepl::REQUEST_ID_HEADER,
+        MtProvider::Openai => "x-request-id",
+        MtProvider::Libretranslate => NO_ID,
+    };
+    let check = |body: &[u8]| match provider {
+        MtProvider::Deepl => deepl::check_usage(body),
+        MtProvider::Openai | MtProvider::Libretranslate => Ok(()),
+    };
+    match fetch(request, deadline, MOST_REPLY, (refusal, id), check).await {
+        Ok(()) => Ok(()),
         Err(error) if error.class == ErrorClass::BadRequest => Ok(()),
         Err(error) => Err(error),
     }

@@ -63,7 +63,10 @@ impl Runtime {
             .worker_threads(threads)
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name_fn(move || format!("mgw-net-{}", number.fetch_add(1, Ordering::Relaxed)))
-            .on_thread_start(crate::sys::adopt_thread)
+            .on_thread_start(|| {
+                crate::sys::adopt_thread();
+                crate::log::adopt();
+            })
             .enable_io()
             .enable_time()
             .build()?;

@@ -21,7 +21,7 @@ use super::accounts::{Account, Pick, Place, Roster};
 use super::counters::count;
 use super::runtime::lock;
 use super::stt_queue::SttQueue;
-use super::stt_stream::{Connection, End};
+use super::stt_stream::{BAD_MESSAGE, Connection, End};
 use super::transport::Backoff;
 use super::{Driver, FromNet};
 use crate::config::{SessionConfig, SttProvider};
@@ -172,12 +172,14 @@ impl Stt {
         *lock(&self.spare) = None;
     }
 
-    /// A connection is lost: a good one says nothing against its provider.
+    /// A connection is lost: a good one says nothing against its provider, unless it said what cannot be read.
     fn lived(&self, connection: &Connection, error: &StageError, backoff: &mut Backoff) {
         if connection.since.elapsed() >= GOOD_AFTER {
             backoff.reset();
         }
-        let blameless = error.class == ErrorClass::RetryNow && connection.since.elapsed() >= GOOD_AFTER;
+        let blameless = error.class == ErrorClass::RetryNow
+            && error.code != BAD_MESSAGE
+            && connection.since.elapsed() >= GOOD_AFTER;
         if !blameless && error.code != BUDGET {
             self.roster.report(connection.index, Err(error));
         }

@@ -1,6 +1,7 @@
 //! One connection with a recogniser: sends what a queue holds at no more than 1.2 times real time, keeps itself open
 //! while nobody is heard, and notices when nobody answers any more.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
+use super::Odd;
 use super::accounts::{Account, Place, dialled};
 use super::counters::count;
 use super::stt::{Role, Stt};
@@ -16,7 +18,7 @@ use super::transport::{Received, Ws, close, connect_ws, receive, send};
 use crate::config::SttProvider;
 use crate::provider::recogniser::{Heard, KeepAlive};
 use crate::provider::stream_clock::{StreamClock, samples_to_time};
-use crate::provider::{ErrorClass, StageError, SttEvent, deepgram};
+use crate::provider::{ErrorClass, Stage, StageError, SttEvent, deepgram};
 
 /// Most audio in one message.
 const MOST_MESSAGE: Duration = Duration::from_millis(100);
@@ -32,6 +34,11 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 const PING_AFTER: Duration = Duration::from_millis(600);
 /// and is taken for dead when so much time has passed after that: a black hole is left within 2 s.
 const DEAD_AFTER: Duration = Duration::from_millis(1200);
+/// The error code of a message that cannot be read.
+pub(super) const BAD_MESSAGE: &str = "bad_message";
+/// Texts remembered so that no error repeats them, and the shortest one, in characters.
+const MOST_TEXTS: usize = 8;
+const SHORTEST_TEXT: usize = 8;
 /// How often losses, the budget and better connections are looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -45,6 +52,8 @@ pub(super) struct Connection {
     ws: Ws,
     clock: StreamClock,
     request_id: Option<String>,
+    /// The newest texts that it recognised: no error may repeat them.
+    texts: VecDeque<String>,
     sent_at: Instant,
     heard: LastHeard,
     _place: Place,
@@ -95,7 +104,8 @@ impl Connection {
         let now = Instant::now();
         let heard = LastHeard { at: now, samples: 0, pinged: None };
         let clock = StreamClock::new(rate);
-        Ok(Self { provider, index, since: now, ws, clock, request_id, sent_at: now, heard, _place: place })
+        let texts = VecDeque::new();
+        Ok(Self { provider, index, since: now, ws, clock, request_id, texts, sent_at: now, heard, _place: place })
     }
 
     /// Carries what `queue` holds until it is closed and answered for, or the connection is of no use any more.
@@ -110,7 +120,7 @@ impl Connection {
             if now >= look {
                 look = now + LOOK_EVERY;
                 stt.report_lost(queue).await;
-                if let Err(error) = stt.driver.meter.check(crate::provider::Stage::Stt) {
+                if let Err(error) = stt.driver.meter.check(Stage::Stt) {
                     return End::Lost(error);
                 }
                 if role == Role::Live && until.is_none() && stt.spare_is_better_than(self.index) && !queue.owes_speech()
@@ -195,13 +205,21 @@ impl Connection {
                             self.say_goodbye().await;
                             return End::Done;
                         }
-                        Heard::Event(event) => stt.hear(event, queue, role).await,
+                        Heard::Event(event) => {
+                            self.remember(&event);
+                            stt.hear(event, queue, role).await;
+                        }
                         Heard::Complaint(error) => complaint = Some(stt.safe(error)),
-                        Heard::Unknown => count(&stt.driver.counters.unknown_messages),
-                        Heard::Malformed => count(&stt.driver.counters.malformed_messages),
+                        Heard::Unknown => self.odd(stt, Odd::Unknown).await,
+                        // It may have been words: another connection is asked for them again.
+                        Heard::Malformed => {
+                            count(&stt.driver.counters.malformed_messages);
+                            return self.lost(stt, complaint, bad_message());
+                        }
                         Heard::Nothing | Heard::Done => {}
                     }
                 }
+                Received::Binary => self.odd(stt, Odd::Binary).await,
                 Received::Other => {}
                 Received::Closed(Some(1000), _) if until.is_some() => {
                     queue.answered(Duration::MAX);
@@ -221,7 +239,9 @@ impl Connection {
             match received {
                 Received::Closed(code, reason) => return Err(deepgram::close_error(code, &reason)),
                 Received::Failed(error) => return Err(error),
-                Received::Text(_) | Received::Other => (self.heard.at, self.heard.pinged) = (Instant::now(), None),
+                Received::Text(_) | Received::Binary | Received::Other => {
+                    (self.heard.at, self.heard.pinged) = (Instant::now(), None)
+                }
             }
         }
         let (after, message) = self.keep_alive();
@@ -299,12 +319,37 @@ impl Connection {
             Some(_) => error,
             None => error.with_request_id(self.request_id.as_deref()),
         };
-        End::Lost(stt.safe(error))
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        End::Lost(stt.safe(error).without(&texts))
+    }
+
+    async fn odd(&self, stt: &Stt, odd: Odd) {
+        stt.driver.odd(Stage::Stt, self.provider.as_str(), odd, self.request_id.as_deref()).await;
+    }
+
+    fn remember(&mut self, event: &SttEvent) {
+        let (SttEvent::Interim(transcript) | SttEvent::EagerEnd(transcript) | SttEvent::Final { transcript, .. }) =
+            event
+        else {
+            return;
+        };
+        // A short word may stand in any sentence.
+        if transcript.text.chars().count() < SHORTEST_TEXT {
+            return;
+        }
+        if self.texts.len() >= MOST_TEXTS {
+            self.texts.pop_front();
+        }
+        self.texts.push_back(transcript.text.clone());
     }
 }
 
 fn no_answer() -> StageError {
     StageError::new(ErrorClass::RetryNow, "no_answer", "The recogniser does not answer.")
+}
+
+fn bad_message() -> StageError {
+    StageError::new(ErrorClass::RetryNow, BAD_MESSAGE, "A message of the recogniser cannot be read.")
 }
 
 fn samples_in(time: Duration, rate: u32) -> u64 {

@@ -124,6 +124,8 @@ fn ws_error(error: &WsError) -> StageError {
 pub(super) enum Received {
     /// A TEXT message.
     Text(tokio_tungstenite::tungstenite::Utf8Bytes),
+    /// A BINARY message: no vendor sends such.
+    Binary,
     /// Something else that shows that the peer lives.
     Other,
     /// The end, with the close code and reason if the peer gave one.
@@ -140,6 +142,7 @@ pub(super) async fn receive(ws: &mut Ws) -> Received {
             Some(frame) => Received::Closed(Some(frame.code.into()), frame.reason.to_string()),
             None => Received::Closed(None, String::new()),
         },
+        Some(Ok(Message::Binary(_))) => Received::Binary,
         Some(Ok(_)) => Received::Other,
         Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) | None => Received::Closed(None, String::new()),
         Some(Err(error)) => Received::Failed(ws_error(&error)),

@@ -257,6 +257,10 @@ impl Tts {
             self.roster.report(index, Err(&error));
         }
         self.stand(Some(&error)).await;
+        if !dropped && *self.told.lock().await == Some(index) {
+            // It goes on serving, so nothing else says what became of this text.
+            self.link(index, LinkState::Odd(error.clone())).await;
+        }
         let next = if dropped && job.tries + 1 < MOST_TRIES { index } else { index + 1 };
         if given {
             if !dropped {

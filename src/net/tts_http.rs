@@ -2,6 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
+use super::Odd;
 use super::accounts::Pick;
 use super::counters::count;
 use super::http::{Stream, is_broken, stream, too_long};
@@ -12,6 +13,7 @@ use crate::config::TtsProvider;
 use crate::provider::alignment::Tracker;
 use crate::provider::elevenlabs::PcmJoiner;
 use crate::provider::elevenlabs_http::{self, Line, Lines};
+use crate::provider::error::header;
 use crate::provider::text::{clauses, says_something};
 use crate::provider::{ErrorClass, SpeechChunk, StageError, aura};
 
@@ -46,6 +48,22 @@ impl Tts {
         };
         self.driver.meter.tts(&job.text);
         let mut reply = self.send(request).await?;
+        let id = header(reply.headers(), "request-id").map(str::to_owned);
+        let told = self.stream_text(job, pick.index, &mut reply, given).await;
+        told.map_err(|error| match error.request_id {
+            Some(_) => error,
+            None => error.with_request_id(id.as_deref()),
+        })
+    }
+
+    /// Delivers what comes of a text.
+    async fn stream_text(
+        &self,
+        job: &Job,
+        index: usize,
+        reply: &mut Stream,
+        given: &mut bool,
+    ) -> Result<(), StageError> {
         let (mut lines, mut joiner) = (Lines::default(), PcmJoiner::default());
         let mut tracker = Tracker::new(&job.text, self.rate);
         loop {
@@ -71,7 +89,7 @@ impl Tts {
                         }
                     }
                     Line::Error(error) => return Err(error),
-                    Line::Unknown => count(&self.driver.counters.unknown_messages),
+                    Line::Unknown => self.odd(index, Odd::Unknown).await,
                     // What it would have said is missing.
                     Line::Malformed => {
                         count(&self.driver.counters.malformed_messages);

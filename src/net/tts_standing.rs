@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Odd;
 use super::accounts::Nobody;
 use super::tts::{LOOK_AGAIN, Tts};
 use super::tts_lane::LaneState;
@@ -61,6 +62,12 @@ impl Tts {
             *told = None;
             self.link(index, LinkState::Down { error: error.clone(), retry_in: Some(Duration::ZERO) }).await;
         }
+    }
+
+    /// A message of the `index`th that is not understood and ignored; the vendor gives its websockets no request id.
+    pub(super) async fn odd(&self, index: usize, odd: Odd) {
+        let name = self.roster.providers().nth(index).map_or("tts", TtsProvider::as_str);
+        self.driver.odd(Stage::Tts, name, odd, None).await;
     }
 
     pub(super) async fn link(&self, index: usize, state: LinkState) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 
+use super::Odd;
 use super::counters::count;
 use super::transport::{Received, Ws, receive, send};
 use super::tts::{Failure, NO_AUDIO, Tts};
@@ -148,6 +149,7 @@ impl Tts {
             };
             match received {
                 Received::Text(text) => self.told(talk, index, elevenlabs::parse(&text), &mut complaint).await?,
+                Received::Binary => self.odd(index, Odd::Binary).await,
                 Received::Other => {}
                 Received::Closed(code, reason) => {
                     return Err(complaint.unwrap_or_else(|| elevenlabs::close_error(code, &reason)));
@@ -214,7 +216,11 @@ impl Tts {
                 Ok(())
             }
             Message::Unknown => {
-                count(&self.driver.counters.unknown_messages);
+                self.odd(index, Odd::Unknown).await;
+                Ok(())
+            }
+            Message::Malformed if talk.contexts.values().all(|context| context.over) => {
+                self.odd(index, Odd::Malformed).await;
                 Ok(())
             }
             Message::Malformed => {

@@ -114,16 +114,20 @@ pub enum Message {
 
 /// Text of a span, in the connection's own time.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
 pub struct Results {
     /// Seconds into the stream.
+    #[serde(default)]
     pub start: f64,
     /// Seconds.
+    #[serde(default)]
     pub duration: f64,
     /// The span will not change any more.
+    #[serde(default)]
     pub is_final: bool,
     /// The endpointer saw the end of the utterance.
+    #[serde(default)]
     pub speech_final: bool,
+    /// What was recognised: a result without it is none.
     channel: Channel,
 }
 

@@ -106,6 +106,7 @@ fn other_messages_are_read_or_tolerated() {
         (r#"{"no":"type"}"#, Message::Unknown),
         (r#"{"type":5}"#, Message::Malformed),
         (r#"{"type":"Results","start":"soon"}"#, Message::Malformed),
+        (r#"{"type":"Results","start":1.0,"duration":1.0,"is_final":true}"#, Message::Malformed),
         ("", Message::Malformed),
         ("[]", Message::Unknown),
         ("null", Message::Malformed),

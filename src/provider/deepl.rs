@@ -13,6 +13,8 @@ use crate::config::{BaseUrl, DeeplFormality, DeeplModelType, DeeplRegion, Sessio
 use crate::engine::TranslateJob;
 
 /// DeepL refuses a body of more than 128 KiB; context is shortened to stay well below.
+/// The header of a reply that names the request for the vendor's support.
+pub const REQUEST_ID_HEADER: &str = "x-trace-id";
 const MAX_BODY: usize = 120 * 1024;
 /// Most context sent, in bytes.
 const MAX_CONTEXT: usize = 8 * 1024;
@@ -184,7 +186,7 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
         status => sentence_of_status(status),
     };
     StageError::new(class, status.to_string(), said.as_deref().unwrap_or(fallback))
-        .with_request_id(header(headers, "x-trace-id"))
+        .with_request_id(header(headers, REQUEST_ID_HEADER))
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ const MAX_CODE: usize = 64;
 /// Longest pause a vendor may ask for; more would leave a call dead on a typing error of theirs.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
+/// So many characters in a row are no coincidence.
+const ECHO: usize = 24;
+/// So many characters of its beginning at the end of what was clipped are none either.
+const CLIPPED_ECHO: usize = 8;
 /// A text in a code that is at least so long, in characters, is no coincidence.
 const SHORTEST_ECHO: usize = 5;
 
@@ -40,15 +44,15 @@ impl StageError {
         const HIDDEN: &str = "the provider's words are not shown because they repeat private data";
         for text in private.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
             // A vendor may echo the beginning only, or clip what it echoes.
-            let head: String = text.chars().take(24).collect();
-            if self.message.contains(&head) {
+            let head: String = text.chars().take(ECHO).collect();
+            if self.message.contains(&head) || repeats_part(&self.message, text) {
                 HIDDEN.clone_into(&mut self.message);
             }
             // A code such as `429` may hold a short word by chance; what is longer was echoed.
             if self.code.contains(&head) && head.chars().count() >= SHORTEST_ECHO {
                 HIDDEN.clone_into(&mut self.code);
             }
-            if self.request_id.as_deref().is_some_and(|id| id.contains(&head)) {
+            if self.request_id.as_deref().is_some_and(|id| id.contains(&head) || repeats_part(id, text)) {
                 self.request_id = None;
             }
         }
@@ -59,6 +63,15 @@ impl StageError {
     pub fn is_passing(&self) -> bool {
         matches!(self.class, ErrorClass::RetryNow | ErrorClass::RetryLater(_))
     }
+}
+
+/// Whether `said` repeats some piece from inside `private`, or ends with its beginning.
+fn repeats_part(said: &str, private: &str) -> bool {
+    // As it looks in what was cleaned.
+    let private: Vec<char> = clean(private, usize::MAX).chars().collect();
+    let clipped =
+        (CLIPPED_ECHO..ECHO.min(private.len() + 1)).any(|n| said.ends_with(&String::from_iter(&private[..n])));
+    clipped || private.windows(ECHO).any(|window| said.contains(&String::from_iter(window)))
 }
 
 /// One line of at most `max` characters: control and bidi characters become spaces.
@@ -186,6 +199,15 @@ mod tests {
             .with_request_id(Some(key))
             .without(&[key, "", "something else"]);
         assert!(!format!("{error:?}").contains(&key[..24]), "{error:?}");
+        let said = "what I have to say is not for the ears of your log";
+        for echo in [
+            format!("cannot say: {}", &said[14..40]),
+            format!("{} {}", "x".repeat(MAX_MESSAGE - 10), said),
+            "cannot say: what I  have\nto say is not".to_owned(),
+        ] {
+            let error = StageError::new(ErrorClass::BadRequest, "400", &echo).without(&[said]);
+            assert!(error.message.ends_with("private data"), "{echo}: {error:?}");
+        }
         let kept = StageError::new(ErrorClass::BadRequest, "400", "Bad language").without(&[key]);
         assert_eq!(kept.message, "Bad language");
         let code = |code, said| StageError::new(ErrorClass::BadRequest, code, "").without(&[said]).code;

@@ -187,6 +187,8 @@ pub enum LinkState {
     },
     /// Waits for its turn: the account's connections are all in use.
     Waiting,
+    /// As usable as before; something that the provider said was not understood, or one request of it failed.
+    Odd(StageError),
 }
 
 /// A piece of synthesised speech for one segment.

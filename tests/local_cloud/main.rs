@@ -1,6 +1,7 @@
 //! Speaks the vendors' protocols to the emulator as a client that shares no code with the library.
 
 mod broken;
+mod careless;
 #[path = "../../src/bin/mgw-local-cloud/coded/codec.rs"]
 mod codec;
 mod deepgram;

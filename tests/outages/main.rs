@@ -3,5 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod canary;
+mod certificates;
 mod exactly_once;
+mod hostile;
 mod storm;
+mod talk;

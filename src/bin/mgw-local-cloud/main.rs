@@ -7,6 +7,7 @@ mod coded;
 mod conn;
 mod deepgram;
 mod deepl;
+mod echo;
 mod elevenlabs;
 mod engine;
 mod fault;
@@ -107,6 +108,9 @@ struct Serve {
     /// Writes the test authority's certificate (PEM) here before the port is announced.
     #[arg(long, requires = "tls")]
     ca_out: Option<PathBuf>,
+    /// Makes the server's certificate one that a client must refuse.
+    #[arg(long, value_enum, requires = "tls")]
+    tls_fault: Option<tls::TlsFault>,
     /// Recognition streams at once with the offline engine (default: what this machine's cores carry).
     #[arg(long)]
     streams: Option<usize>,
@@ -189,7 +193,7 @@ fn run(ask: &Serve) -> Result<(), String> {
 async fn serve(ask: &Serve, app: Arc<App>) -> Result<(), String> {
     let signalled = end_signal().map_err(|e| e.to_string())?;
     let (tls, suffix) = if ask.tls {
-        let (acceptor, ca) = tls::make().map_err(|e| e.to_string())?;
+        let (acceptor, ca) = tls::make(ask.tls_fault).map_err(|e| e.to_string())?;
         if let Some(path) = &ask.ca_out {
             std::fs::write(path, ca).map_err(|e| format!("{}: {e}", path.display()))?;
         }

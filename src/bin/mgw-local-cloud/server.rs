@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::conn::{ConnCtl, Io};
 use crate::scenario::Scenario;
-use crate::{deepgram, deepl, elevenlabs, libretranslate, openai};
+use crate::{deepgram, deepl, echo, elevenlabs, libretranslate, openai};
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -36,11 +36,18 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/detect", post(libretranslate::detect))
         .route("/languages", get(libretranslate::languages))
         .route("/health", get(libretranslate::health))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), echo::note))
+        .merge(control())
+        .fallback(unknown_path)
+        .with_state(app)
+}
+
+/// The control paths alone: what a TLS port serves in plain text.
+fn control() -> Router<Arc<App>> {
+    Router::new()
         .route("/__stats", get(stats).delete(reset_stats))
         .route("/__connections", delete(drop_connections))
         .route("/__scenario", get(show_scenario).put(set_scenario))
-        .fallback(unknown_path)
-        .with_state(app)
 }
 
 async fn stats(State(app): State<Arc<App>>) -> Response {
@@ -72,6 +79,12 @@ async fn set_scenario(State(app): State<Arc<App>>, text: String) -> Response {
     }
 }
 
+/// A client of the services that does not encrypt has told everybody its key.
+async fn not_encrypted(State(app): State<Arc<App>>, uri: axum::http::Uri) -> StatusCode {
+    app.stats.violation(format!("plain text on a TLS port: {}", uri.path()));
+    StatusCode::BAD_REQUEST
+}
+
 async fn unknown_path(State(app): State<Arc<App>>, uri: axum::http::Uri) -> StatusCode {
     app.stats.violation(format!("unknown path {}", uri.path()));
     StatusCode::NOT_FOUND
@@ -79,7 +92,8 @@ async fn unknown_path(State(app): State<Arc<App>>, uri: axum::http::Uri) -> Stat
 
 /// Serves until `stop` is ready.
 pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App>, stop: impl Future<Output = ()>) {
-    let router = router(app.clone());
+    let routes =
+        Routes { services: router(app.clone()), control: control().fallback(not_encrypted).with_state(app.clone()) };
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -88,8 +102,7 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App
         };
         match accepted {
             Ok((stream, _)) => {
-                app.stats.with(|n| n.tcp_connections += 1);
-                tokio::spawn(connection(stream, tls.clone(), router.clone(), app.clone()));
+                tokio::spawn(connection(stream, tls.clone(), routes.clone(), app.clone()));
             }
             // Out of descriptors, most likely: give connections time to go.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -97,15 +110,41 @@ pub async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Arc<App
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, app: Arc<App>) {
+#[derive(Clone)]
+struct Routes {
+    services: Router,
+    control: Router,
+}
+
+/// Longest time for a client's first byte on a TLS port, and for the handshake.
+const TLS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Whether a client speaks TLS: its first byte is the type of a handshake record (RFC 8446, 5.1).
+async fn speaks_tls(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    match tokio::time::timeout(TLS_DEADLINE, stream.peek(&mut first)).await {
+        Ok(Ok(1)) => first[0] == 22,
+        // The handshake finds out what is wrong.
+        _ => true,
+    }
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Routes, app: Arc<App>) {
     // Small messages must not wait for acknowledgements; failing to set it only costs time.
     let _ = stream.set_nodelay(true);
     let ctl = ConnCtl::new(app.clone());
     app.connected(&ctl);
+    let (tls, router) = match tls {
+        Some(_) if !speaks_tls(&stream).await => (None, routes.control),
+        tls => {
+            app.stats.with(|n| n.tcp_connections += 1);
+            (tls, routes.services)
+        }
+    };
     let io = match tls {
         None => Io::plain(stream, ctl.clone()),
         Some(acceptor) => {
-            let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(10), acceptor.accept(stream)).await else {
+            let Ok(Ok(stream)) = tokio::time::timeout(TLS_DEADLINE, acceptor.accept(stream)).await else {
                 return;
             };
             Io::tls(stream, ctl.clone())

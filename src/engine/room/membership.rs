@@ -242,6 +242,7 @@ impl Room {
             LinkState::Connecting => None,
             LinkState::Ready => Some(format!("{provider} ready")),
             LinkState::Waiting => Some(format!("{provider} waiting")),
+            LinkState::Odd(error) => Some(format!("{provider} odd {}", error.code)),
             LinkState::Down { error, .. } => Some(format!("{provider} down {}", error.code)),
         };
         if news.is_none_or(|news| member.told.insert(stage, news.clone()) == Some(news)) {
@@ -277,6 +278,8 @@ fn provider_event(stage: Stage, provider: &str, state: LinkState) -> EventKind {
         LinkState::Connecting => ("connecting", blank, None),
         LinkState::Ready => ("ready", blank, None),
         LinkState::Waiting => ("waiting", blank, None),
+        // Its state is what it was; the code says what was odd.
+        LinkState::Odd(error) => ("ready", error, None),
         LinkState::Down { error, retry_in } => ("down", error, retry_in),
     };
     let some = |text: String| (!text.is_empty()).then_some(text);

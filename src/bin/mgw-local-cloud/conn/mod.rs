@@ -7,6 +7,7 @@ pub use io::Io;
 pub use meter::Meter;
 
 use crate::app::App;
+use crate::echo::Told;
 use crate::scenario::{Fault, FaultKind, Stage};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ pub struct ConnCtl {
     last: Mutex<Instant>,
     changed: Notify,
     orders: Mutex<Orders>,
+    told: Mutex<Told>,
 }
 
 /// What the handler and the byte stream tell each other.
@@ -56,7 +58,13 @@ impl ConnCtl {
             last: Mutex::new(Instant::now()),
             changed: Notify::new(),
             orders: Mutex::default(),
+            told: Mutex::default(),
         })
+    }
+
+    /// Notes or reads what the client said last; short use only.
+    pub fn told<T>(&self, f: impl FnOnce(&mut Told) -> T) -> T {
+        f(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn orders(&self) -> MutexGuard<'_, Orders> {

@@ -337,6 +337,7 @@ impl Stream {
                 && let Some(text) = message.json.pointer("/channel/alternatives/0/transcript").and_then(|t| t.as_str())
                 && !text.is_empty()
             {
+                self.ctl.told(|told| told.text = text.to_owned());
                 self.app.stats.with(|n| keep_last(&mut n.finals, text.to_owned()));
             }
             // A slow message holds back those behind it: the order is the vendor's promise.

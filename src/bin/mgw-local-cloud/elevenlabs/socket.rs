@@ -233,6 +233,9 @@ impl Socket {
             Some(Value::String(s)) => Some(s.as_str()),
             Some(_) => return Err(invalid("text must be a string")),
         };
+        if let Some(text) = said.filter(|text| !text.trim().is_empty()) {
+            self.ctl.told(|told| told.text = text.to_owned());
+        }
         let first = !self.authorised;
         if said.is_some_and(|text| !within_quota(&self.app, text)) {
             return Err(quota_exceeded());

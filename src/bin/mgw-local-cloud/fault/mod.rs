@@ -66,9 +66,7 @@ pub async fn on_request(
             sleep(stall(&fault)).await;
             Ok(None)
         }
-        FaultKind::Status | FaultKind::ErrorMessage => {
-            Err(reply(&fault, fault.code.unwrap_or(503), fault.text.clone().unwrap_or_default()))
-        }
+        FaultKind::Status | FaultKind::ErrorMessage => Err(reply(&fault, fault.code.unwrap_or(503), said(ctl, &fault))),
         FaultKind::Garbage => Err(reply(&fault, 200, "<html>\u{0}\u{1}this is not what you asked for".to_owned())),
         FaultKind::Hostile => Err(hostile::reply(name(&fault), place)),
         FaultKind::Vendor if vendor::reply(name(&fault)).is_some_and(|r| r.mid_stream) => Ok(Some(fault)),
@@ -96,6 +94,11 @@ fn refuses(fault: &Fault) -> bool {
         FaultKind::Hostile => name(fault) == "redirect",
         _ => false,
     }
+}
+
+/// A fault's text, with what it says back of what the client sent.
+fn said(ctl: &ConnCtl, fault: &Fault) -> String {
+    ctl.told(|told| told.fill(fault.text.as_deref().unwrap_or_default()))
 }
 
 fn break_off(ctl: &ConnCtl, fault: &Fault) {
@@ -161,7 +164,7 @@ pub async fn on_socket(ws: &mut WebSocket, ctl: &ConnCtl, fault: &Fault, place: 
             false
         }
         FaultKind::Close | FaultKind::Status => {
-            close(ws, fault.code.unwrap_or(1011), fault.text.as_deref().unwrap_or_default()).await;
+            close(ws, fault.code.unwrap_or(1011), &said(ctl, fault)).await;
             false
         }
         FaultKind::Fin | FaultKind::HalfClose | FaultKind::BlackHole | FaultKind::Drip => {
@@ -175,7 +178,7 @@ pub async fn on_socket(ws: &mut WebSocket, ctl: &ConnCtl, fault: &Fault, place: 
         }
         FaultKind::Garbage => ws.send(Message::text("\u{1}{not json")).await.is_ok(),
         FaultKind::ErrorMessage => {
-            let sent = ws.send(Message::text(fault.text.clone().unwrap_or_default())).await.is_ok();
+            let sent = ws.send(Message::text(said(ctl, fault))).await.is_ok();
             match fault.code {
                 Some(code) => {
                     close(ws, code, "").await;

@@ -202,6 +202,7 @@ impl Stream {
             if event.json["event"] == "EndOfTurn"
                 && let Some(text) = event.json["transcript"].as_str().filter(|t| !t.is_empty())
             {
+                self.ctl.told(|told| told.text = text.to_owned());
                 self.app.stats.with(|n| keep_last(&mut n.finals, text.to_owned()));
             }
             self.post(event.json, delay);
