@@ -36,7 +36,7 @@ settle() {
 
 beside c_example
 beside demo
-alone=" c_example demo concealment asterisk_lab shim "
+alone=" c_example demo concealment asterisk_lab shim outages "
 quick=()
 for file in tests/*.rs tests/*/main.rs; do
     name=$(basename "$file" .rs)
@@ -46,6 +46,8 @@ done
 cargo test --features "$features" --no-fail-fast --lib --bins "${quick[@]}" || failed=1
 settle
 
+# Hundreds of calls whose vendors fail: one test after the other.
+cargo test --features "$features" --test outages -- --test-threads=1 || failed=1
 cargo test --features "$features" --test asterisk_lab || failed=1
 cargo test --features "$features" --test shim -- --skip load:: || failed=1
 # Nothing beside them: their phones are threads of the test, which must keep time.

@@ -57,6 +57,8 @@ struct Outcome {
     doubled: Vec<u16>,
     out_of_order: u64,
     damaged: usize,
+    /// Words of the speaker's own voice that passed.
+    originals: u64,
     /// From the end of each sentence in the mouth to its end in the ear, in ms.
     lags: Vec<f64>,
 }
@@ -124,7 +126,11 @@ fn judge(heard: &[i16], sentences: u16, drops: u64, ends: &[f64]) -> Outcome {
     for event in all {
         match event {
             Heard::Word { token, end, .. } => {
-                assert_eq!(token.language(), "es", "only translations are heard");
+                // The speaker's own voice, while translation was down for longer than 400 ms.
+                if token.language() != "es" {
+                    outcome.originals += 1;
+                    continue;
+                }
                 numbers.push(token.n);
                 if token.n % PER_SENTENCE == PER_SENTENCE - 1 {
                     outcome.lags.push((end - ends[usize::from(token.n / PER_SENTENCE)]) * 1000.0);
@@ -181,7 +187,7 @@ fn a_drop_in_every_sentence_and_every_word_is_heard_once() {
     let report = json!({
         "sentences": sentences, "drops": drops, "lost": sum(&|o| o.lost.len() as u64),
         "doubled": sum(&|o| o.doubled.len() as u64), "out_of_order": sum(&|o| o.out_of_order),
-        "damaged": sum(&|o| o.damaged as u64),
+        "damaged": sum(&|o| o.damaged as u64), "original_words": sum(&|o| o.originals),
         "reported_lost": told.iter().filter(|e| e["type"] == "segment_lost").count(),
         "usual_lag_ms": usual.round(),
         "p50_recover_ms": quantile(&late, 0.5).round(), "p99_recover_ms": quantile(&late, 0.99).round(),
