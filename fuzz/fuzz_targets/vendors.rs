@@ -140,7 +140,8 @@ fuzz_target!(|input: &[u8]| {
     pieces(came, usize::from(cut).max(1));
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_bytes(&came[..came.len().min(usize::from(cut))]) {
-        for name in ["content-type", "dg-request-id", "dg-error", "x-trace-id", "x-request-id", "request-id", "retry-after"]
+        for name in
+            ["content-type", "dg-request-id", "dg-error", "x-trace-id", "x-request-id", "request-id", "retry-after"]
         {
             headers.insert(name, value.clone());
         }
