@@ -53,9 +53,9 @@ impl Ledger {
         self.repeated
     }
 
-    /// Session time up to which a replay still has to answer.
-    pub fn replayed_to(&self) -> Option<Duration> {
-        self.replays.iter().map(|(_, end)| *end).max()
+    /// Session time from which on words wait, because a replay has not answered yet.
+    pub fn waits_from(&self) -> Option<Duration> {
+        self.replays.first().map(|(start, _)| *start)
     }
 
     /// The recogniser is gone, and no replay will report any more.
@@ -90,7 +90,8 @@ impl Ledger {
     /// Commits what waits for nothing: what was said before the first span that is still recognised again.
     fn release(&mut self) -> Vec<Commit> {
         let until = self.replays.first().map(|(start, _)| *start);
-        let waits = |t: &Transcript| until.is_some_and(|until| t.end > until);
+        // By its middle: a gap may begin a sample before the result in front of it ends.
+        let waits = |t: &Transcript| until.is_some_and(|until| (t.start + t.end) / 2 > until);
         let (held, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held).into_iter().partition(waits);
         self.held = held;
         free.iter().filter_map(|transcript| self.commit(transcript)).collect()

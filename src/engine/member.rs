@@ -25,22 +25,33 @@ pub struct Link {
     down_since: Option<Duration>,
     /// It will not come back by itself within a sentence.
     lasting: bool,
+    /// It was never there yet.
+    fresh: bool,
     why: String,
 }
 
 impl Link {
     /// A link that counts as down until it reports ready (after an engine was rebuilt).
     pub fn recovering(now: Duration) -> Self {
-        Link { ready: false, down_since: Some(now), lasting: true, why: "recovering from a fault".into() }
+        Link { down_since: Some(now), lasting: true, why: "recovering from a fault".into(), ..Link::default() }
+    }
+
+    /// A link that is being made: it is missed when that takes longer than a short outage may.
+    pub fn connecting(now: Duration) -> Self {
+        Link { down_since: Some(now), fresh: true, why: "the provider is being connected".into(), ..Link::default() }
     }
 
     /// Takes note of a new state.
     pub fn update(&mut self, now: Duration, state: &LinkState) {
         match state {
-            LinkState::Connecting | LinkState::Waiting | LinkState::Odd(_) => {}
+            LinkState::Connecting | LinkState::Odd(_) => {}
+            LinkState::Waiting => {
+                self.down_since.get_or_insert(now);
+                self.why = "all connections of the provider's account are in use".into();
+            }
             LinkState::Ready => *self = Link { ready: true, ..Link::default() },
             LinkState::Down { error, retry_in } => {
-                self.ready = false;
+                (self.ready, self.fresh) = (false, false);
                 self.down_since.get_or_insert(now);
                 let hopeless = matches!(error.class, ErrorClass::Configuration | ErrorClass::ProviderOut);
                 // What lasts goes on lasting: a failed attempt to connect is no sign that it is over. Where the next
@@ -72,9 +83,9 @@ impl Link {
     /// For statistics.
     pub fn name(&self) -> &'static str {
         match (self.ready, self.down_since) {
-            (_, Some(_)) => "down",
+            (_, Some(_)) if !self.fresh => "down",
             (true, None) => "ready",
-            (false, None) => "connecting",
+            _ => "connecting",
         }
     }
 }
@@ -152,6 +163,8 @@ pub struct Member {
     pub loud: bool,
     /// When it spoke, as far as its recogniser has not answered for it.
     pub activity: Activity,
+    /// Session time up to which a final result has come, whether its words wait or not.
+    pub answered_to: Duration,
     /// What it says is replaced by silence.
     pub muted: bool,
     /// Which of its words are committed.
@@ -209,6 +222,7 @@ impl Member {
             last_said: now,
             loud: false,
             activity: Activity::default(),
+            answered_to: Duration::ZERO,
             muted: false,
             ledger: Ledger::new(policy),
             context: VecDeque::new(),

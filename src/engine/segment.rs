@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::level::is_quiet;
-use super::time::ms;
+use super::time::{ms, span};
 use super::{SegmentId, SessionId};
 use crate::config::Language;
 use crate::event::{EventKind, Marks};
@@ -48,6 +48,8 @@ pub struct Target {
     pub first_audio: Option<Duration>,
     /// When anything last came for it.
     pub last_sign: Duration,
+    /// When the first audio of the attempt under way came.
+    pub attempt_audio: Option<Duration>,
     /// The synthesised audio so far, at `rate`.
     pub audio: Vec<i16>,
     /// Hz.
@@ -83,6 +85,7 @@ impl Target {
             translated: None,
             first_audio: None,
             last_sign: now,
+            attempt_audio: None,
             audio: Vec::new(),
             rate,
             say: String::new(),
@@ -106,6 +109,12 @@ impl Target {
         if byte >= self.reached.map_or(0, |mark| mark.byte) && self.say.is_char_boundary(byte) {
             self.reached = Some(Mark { samples: self.audio.len(), byte });
         }
+    }
+
+    /// So much the audio of the attempt under way is behind somebody who hears it as it comes.
+    pub fn behind(&self, now: Duration) -> Duration {
+        let there = span(self.audio.len().saturating_sub(self.begun.samples) as u64, self.rate);
+        self.attempt_audio.map_or(Duration::ZERO, |since| now.saturating_sub(since).saturating_sub(there))
     }
 
     /// The attempt under way has reached a word.
@@ -132,7 +141,7 @@ impl Target {
         let rest = &self.say[mark.byte..];
         let byte = mark.byte + rest.len() - rest.trim_start().len();
         self.begun = Mark { samples: self.audio.len(), byte };
-        self.reached = None;
+        (self.reached, self.attempt_audio) = (None, None);
         true
     }
 

@@ -20,6 +20,7 @@ mod mt_queue;
 mod port;
 mod runtime;
 mod stt;
+mod stt_gaps;
 mod stt_queue;
 mod stt_stream;
 mod tls;

@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::accounts::{Account, Pick, Place, Roster};
 use super::counters::count;
 use super::runtime::lock;
+use super::stt_gaps::Gap;
 use super::stt_queue::SttQueue;
-use super::stt_stream::{BAD_MESSAGE, Connection, End};
+use super::stt_stream::{BAD_MESSAGE, Connection, End, NO_ANSWER, NO_SIGN_OF_LIFE};
 use super::transport::Backoff;
 use super::{Driver, FromNet};
 use crate::config::{SessionConfig, SttProvider};
@@ -33,16 +34,12 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A connection that lasted so long was good: the next attempt follows at once.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
-/// A gap has the time that it takes to send it, and so much more.
-const REPLAY_GRACE: Duration = Duration::from_secs(8);
-/// Gaps that may wait; the oldest is given up first. A connection that is lost more often is of no use.
-const MOST_GAPS: usize = 8;
-/// How often a waiting connection is looked after, and whether a preferred provider is back.
-const SPARE_EVERY: Duration = Duration::from_millis(500);
 /// Without a vendor's own pause.
 const BUDGET_PAUSE: Duration = Duration::from_secs(30);
 /// The error code of a budget that is used up.
 const BUDGET: &str = "budget";
+/// Shortest pause where nobody may be asked now.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause while some provider may be asked.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -55,30 +52,23 @@ pub(super) enum Role {
     Replay(Duration),
 }
 
-/// What is recognised again.
-struct Gap {
-    queue: Arc<SttQueue>,
-    start: Duration,
-    end: Duration,
-}
-
 /// A session's recognition.
 pub(super) struct Stt {
     pub(super) driver: Driver,
     pub(super) config: Arc<SessionConfig>,
     pub(super) queue: Arc<SttQueue>,
-    roster: Roster<SttProvider>,
+    pub(super) roster: Roster<SttProvider>,
     /// All recognisers are the vendor's streams together.
-    places: Arc<Account>,
-    gaps: Mutex<VecDeque<Gap>>,
+    pub(super) places: Arc<Account>,
+    pub(super) gaps: Mutex<VecDeque<Gap>>,
     /// Told about every gap.
-    changed: Notify,
+    pub(super) changed: Notify,
     /// Told when the live stream is over.
-    ended: Notify,
-    spare: Mutex<Option<Connection>>,
+    pub(super) ended: Notify,
+    pub(super) spare: Mutex<Option<Connection>>,
     /// The live connection's index in the roster, while there is one.
-    serving: Mutex<Option<usize>>,
-    over: AtomicBool,
+    pub(super) serving: Mutex<Option<usize>>,
+    pub(super) over: AtomicBool,
 }
 
 impl Stt {
@@ -134,7 +124,7 @@ impl Stt {
             let spare = lock(&self.spare).take();
             let connected = match spare {
                 Some(connection) => Some(Ok(connection)),
-                None => self.unless_pointless(self.connect_next(next.take())).await,
+                None => self.unless_pointless(self.connect_live(next.take())).await,
             };
             let Some(connected) = connected else { break };
             let (provider, error, pause) = match connected {
@@ -148,18 +138,24 @@ impl Stt {
                         End::Switch => continue,
                         End::Lost(error) => {
                             count(&self.driver.counters.drops);
-                            self.lived(&connection, &error, &mut backoff);
+                            let from = self.lived(&connection, &error, &mut backoff);
                             self.open_gap().await;
                             let pause = match error.code == BUDGET {
                                 true => BUDGET_PAUSE,
-                                false => self.after_loss(&error, &mut backoff, &mut next),
+                                false => {
+                                    let (pick, pause) = self.after(from, &error, &mut backoff);
+                                    next = pick;
+                                    pause
+                                }
                             };
                             (connection.provider, error, pause)
                         }
                     }
                 }
                 Err(Refused::By(index, provider, error)) => {
-                    (provider, error.clone(), self.after_refusal(index, &error, &mut backoff, &mut next))
+                    let (pick, pause) = self.after(index + 1, &error, &mut backoff);
+                    next = pick;
+                    (provider, error, pause)
                 }
                 Err(Refused::ByAll(error, pause)) => (self.config.stt_providers[0], error, pause),
             };
@@ -172,177 +168,49 @@ impl Stt {
         *lock(&self.spare) = None;
     }
 
-    /// A connection is lost: a good one says nothing against its provider, unless it said what cannot be read.
-    fn lived(&self, connection: &Connection, error: &StageError, backoff: &mut Backoff) {
-        if connection.since.elapsed() >= GOOD_AFTER {
+    /// The `index`th provider has answered.
+    pub(super) fn works(&self, index: usize) {
+        self.roster.report(index, Ok(()));
+    }
+
+    /// Takes note of a lost connection. Gives where to look for the next one: a provider that worked until its
+    /// connection broke is asked first again, one that did not answer is not.
+    pub(super) fn lived(&self, connection: &Connection, error: &StageError, backoff: &mut Backoff) -> usize {
+        let good = connection.proven && connection.since.elapsed() >= GOOD_AFTER;
+        if good {
             backoff.reset();
         }
-        let blameless = error.class == ErrorClass::RetryNow
-            && error.code != BAD_MESSAGE
-            && connection.since.elapsed() >= GOOD_AFTER;
-        if !blameless && error.code != BUDGET {
-            self.roster.report(connection.index, Err(error));
+        let silent = matches!(error.code.as_str(), NO_ANSWER | NO_SIGN_OF_LIFE | BAD_MESSAGE);
+        if error.code == BUDGET || (good && !silent && error.class == ErrorClass::RetryNow) {
+            return 0;
         }
+        // There is no request that could be bad: whatever it says, it did not serve.
+        let class = if error.class == ErrorClass::BadRequest { ErrorClass::RetryNow } else { error.class };
+        self.roster.report(connection.index, Err(&StageError { class, ..error.clone() }));
+        connection.index + 1
     }
 
-    /// Whom to ask after a connection was lost, and after which pause.
-    fn after_loss(&self, error: &StageError, backoff: &mut Backoff, next: &mut Option<Pick<SttProvider>>) -> Duration {
-        match self.roster.pick(0) {
-            // Another one than the one that failed has not deserved a pause.
-            Ok(pick) if pick.index > 0 => {
-                *next = Some(pick);
-                Duration::ZERO
-            }
-            Ok(pick) => {
-                *next = Some(pick);
-                backoff.after(error)
-            }
-            Err(nobody) => nobody.retry_in,
-        }
-    }
-
-    /// Whom to ask after the `index`th has refused, and after which pause.
-    fn after_refusal(
+    /// Whom to ask next, from the `from`th on, and after which pause.
+    pub(super) fn after(
         &self,
-        index: usize,
+        from: usize,
         error: &StageError,
         backoff: &mut Backoff,
-        next: &mut Option<Pick<SttProvider>>,
-    ) -> Duration {
-        if let Ok(pick) = self.roster.pick(index + 1) {
-            *next = Some(pick);
-            return Duration::ZERO;
+    ) -> (Option<Pick<SttProvider>>, Duration) {
+        // Another one than the one that failed has not deserved a pause.
+        if let Some(pick) = (from > 0).then(|| self.roster.pick(from).ok()).flatten() {
+            return (Some(pick), Duration::ZERO);
         }
         match self.roster.pick(0) {
-            Ok(pick) => {
-                *next = Some(pick);
-                backoff.after(error).min(MOST_PAUSE)
-            }
-            Err(nobody) => nobody.retry_in,
+            Ok(pick) if pick.index > 0 && from == 0 => (Some(pick), Duration::ZERO),
+            Ok(pick) => (Some(pick), backoff.after(error).min(MOST_PAUSE)),
+            Err(nobody) => (None, nobody.retry_in.max(LEAST_PAUSE)),
         }
     }
 
-    /// Makes the gap of a connection that was lost, if anything was said in it.
-    async fn open_gap(&self) {
-        let Some((queue, start, end)) = self.queue.gap() else { return };
-        count(&self.driver.counters.replays);
-        self.event(SttEvent::Replaying { start, end }).await;
-        let given_up = {
-            let mut gaps = lock(&self.gaps);
-            gaps.push_back(Gap { queue, start, end });
-            if gaps.len() > MOST_GAPS { gaps.remove(1) } else { None }
-        };
-        if let Some(gap) = given_up {
-            self.close_gap(gap).await;
-        }
-        self.changed.notify_one();
-    }
-
-    /// Recognises the gaps again, one after the other, until the live stream is over and none is left.
-    async fn replay(&self) {
-        loop {
-            let over = self.over.load(Ordering::Acquire);
-            let gap = lock(&self.gaps).front().map(|gap| Gap { queue: Arc::clone(&gap.queue), ..*gap });
-            match gap {
-                Some(gap) => {
-                    self.replay_gap(&gap).await;
-                    // Only now, so that a panic finds it again.
-                    let gap = lock(&self.gaps).pop_front();
-                    if let Some(gap) = gap {
-                        self.close_gap(gap).await;
-                    }
-                }
-                None if over => return,
-                None => tokio::select! {
-                    () = self.changed.notified() => {}
-                    () = self.ended.notified() => {}
-                },
-            }
-        }
-    }
-
-    async fn replay_gap(&self, gap: &Gap) {
-        let mut backoff = Backoff::new(self.driver.session.0 ^ 0x7265_706c);
-        let deadline = Instant::now() + (gap.end - gap.start) + REPLAY_GRACE;
-        let mut next = None;
-        let work = async {
-            loop {
-                let pause = match self.connect_next(next.take()).await {
-                    Ok(mut connection) => match connection.carry(self, &gap.queue, Role::Replay(gap.start)).await {
-                        End::Done | End::Switch => return,
-                        End::Lost(error) => {
-                            count(&self.driver.counters.drops);
-                            gap.queue.rewind();
-                            self.lived(&connection, &error, &mut backoff);
-                            self.after_loss(&error, &mut backoff, &mut next)
-                        }
-                    },
-                    Err(Refused::By(index, _, error)) => self.after_refusal(index, &error, &mut backoff, &mut next),
-                    Err(Refused::ByAll(_, pause)) => pause,
-                };
-                sleep(pause).await;
-            }
-        };
-        let _ = tokio::time::timeout_at(deadline, work).await;
-    }
-
-    /// Tells of what stays unknown of a gap, and that nothing more comes of it.
-    async fn close_gap(&self, gap: Gap) {
-        let end = gap.queue.end().unwrap_or(gap.end).max(gap.end);
-        gap.queue.give_up_all();
-        self.report_lost(&gap.queue).await;
-        self.event(SttEvent::Replayed { start: gap.start, end }).await;
-    }
-
-    /// Keeps a second connection ready where that is wanted, and makes one with a preferred provider that is back.
-    async fn keep_spare(&self) {
-        loop {
-            tokio::select! {
-                () = self.ended.notified() => {}
-                () = sleep(SPARE_EVERY) => {}
-            }
-            if self.over.load(Ordering::Acquire) {
-                *lock(&self.spare) = None;
-                return;
-            }
-            let Some(serving) = *lock(&self.serving) else { continue };
-            let kept = lock(&self.spare).take();
-            if let Some(mut connection) = kept {
-                if connection.idle().await.is_ok() {
-                    lock(&self.spare).get_or_insert(connection);
-                }
-                continue;
-            }
-            if !self.config.stt_standby && serving == 0 {
-                continue;
-            }
-            if let Ok(pick) = self.roster.pick(0) {
-                let wanted = pick.index < serving || (self.config.stt_standby && pick.index == serving);
-                match self.places.try_place(self.config.deepgram.max_streams) {
-                    Some(place) if wanted => {
-                        if let Ok(connection) = self.connect(&pick, place).await {
-                            lock(&self.spare).get_or_insert(connection);
-                        }
-                    }
-                    // Nothing was asked of it, so nothing is known: a probe goes to somebody else.
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// Whether a connection with a preferred provider waits.
-    pub(super) fn spare_is_better_than(&self, index: usize) -> bool {
-        lock(&self.spare).as_ref().is_some_and(|spare| spare.index < index)
-    }
-
-    /// A connection with `pick`, or with the first provider that may be asked.
-    async fn connect_next(&self, pick: Option<Pick<SttProvider>>) -> Result<Connection, Refused> {
-        self.driver.meter.check(Stage::Stt).map_err(|error| Refused::ByAll(error, BUDGET_PAUSE))?;
-        let pick = match pick {
-            Some(pick) => pick,
-            None => self.roster.pick(0).map_err(|n| Refused::ByAll(n.error, n.retry_in.max(REPORT_EVERY / 20)))?,
-        };
+    /// A connection with `pick`, or with the first provider that may be asked; waits for a place.
+    async fn connect_live(&self, pick: Option<Pick<SttProvider>>) -> Result<Connection, Refused> {
+        let pick = self.choose(pick)?;
         let most = self.config.deepgram.max_streams;
         let place = match self.places.try_place(most) {
             Some(place) => place,
@@ -351,18 +219,24 @@ impl Stt {
                 self.places.place(most).await
             }
         };
-        let connected = self.connect(&pick, place).await;
-        connected.map_err(|error| Refused::By(pick.index, pick.provider, error))
+        self.connect(&pick, place).await.map_err(|error| Refused::By(pick.index, pick.provider, error))
     }
 
-    async fn connect(&self, pick: &Pick<SttProvider>, place: Place) -> Result<Connection, StageError> {
+    /// `pick`, or the first provider that may be asked.
+    pub(super) fn choose(&self, pick: Option<Pick<SttProvider>>) -> Result<Pick<SttProvider>, Refused> {
+        self.driver.meter.check(Stage::Stt).map_err(|error| Refused::ByAll(error, BUDGET_PAUSE))?;
+        match pick {
+            Some(pick) => Ok(pick),
+            None => self.roster.pick(0).map_err(|n| Refused::ByAll(n.error, n.retry_in.max(LEAST_PAUSE))),
+        }
+    }
+
+    pub(super) async fn connect(&self, pick: &Pick<SttProvider>, place: Place) -> Result<Connection, StageError> {
         let connected = Connection::open(self, pick.provider, pick.index, &pick.account, place).await;
-        match &connected {
-            Ok(_) => self.roster.report(pick.index, Ok(())),
-            Err(error) => {
-                count(&self.driver.counters.connect_failures);
-                self.roster.report(pick.index, Err(error));
-            }
+        // A provider that takes connections may still not answer: that it works is told by its first answer.
+        if let Err(error) = &connected {
+            count(&self.driver.counters.connect_failures);
+            self.roster.report(pick.index, Err(error));
         }
         connected
     }
@@ -431,7 +305,7 @@ impl Stt {
 }
 
 /// No connection.
-enum Refused {
+pub(super) enum Refused {
     /// By this one, or on the way there.
     By(usize, SttProvider, StageError),
     /// Nobody may be asked before so much time has passed.

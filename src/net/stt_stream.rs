@@ -16,6 +16,7 @@ use super::stt::{Role, Stt};
 use super::stt_queue::{Next, SttQueue};
 use super::transport::{Received, Ws, close, connect_ws, receive, send};
 use crate::config::SttProvider;
+use crate::engine::level::is_quiet;
 use crate::provider::recogniser::{Heard, KeepAlive};
 use crate::provider::stream_clock::{StreamClock, samples_to_time};
 use crate::provider::{ErrorClass, Stage, StageError, SttEvent, deepgram};
@@ -36,9 +37,15 @@ const PING_AFTER: Duration = Duration::from_millis(600);
 const DEAD_AFTER: Duration = Duration::from_millis(1200);
 /// The error code of a message that cannot be read.
 pub(super) const BAD_MESSAGE: &str = "bad_message";
+/// Codes of a connection on which nothing comes: no results, or nothing at all.
+pub(super) const NO_ANSWER: &str = "no_answer";
+pub(super) const NO_SIGN_OF_LIFE: &str = "no_sign_of_life";
 /// Texts remembered so that no error repeats them, and the shortest one, in characters.
 const MOST_TEXTS: usize = 8;
 const SHORTEST_TEXT: usize = 8;
+/// So much audio without any message means that nobody listens, although the connection lives: `/v1/listen` has a
+/// result about every second, Flux while somebody speaks.
+const DEAF_AFTER: Duration = Duration::from_secs(5);
 /// How often losses, the budget and better connections are looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -49,6 +56,8 @@ pub(super) struct Connection {
     pub(super) index: usize,
     /// When it was opened.
     pub(super) since: Instant,
+    /// It has answered audio: only then its provider is known to work.
+    pub(super) proven: bool,
     ws: Ws,
     clock: StreamClock,
     request_id: Option<String>,
@@ -56,13 +65,14 @@ pub(super) struct Connection {
     texts: VecDeque<String>,
     sent_at: Instant,
     heard: LastHeard,
+    /// Samples sent since the server last said something; of a vendor that is silent in silence, only loud ones.
+    unheard: u64,
     _place: Place,
 }
 
-/// When the server was last heard, and how much it had been sent when it last said something.
+/// When the server was last heard.
 struct LastHeard {
     at: Instant,
-    samples: u64,
     /// When it was asked for a sign of life, if none has come since.
     pinged: Option<Instant>,
 }
@@ -102,10 +112,23 @@ impl Connection {
             "recogniser connected"
         );
         let now = Instant::now();
-        let heard = LastHeard { at: now, samples: 0, pinged: None };
+        let heard = LastHeard { at: now, pinged: None };
         let clock = StreamClock::new(rate);
         let texts = VecDeque::new();
-        Ok(Self { provider, index, since: now, ws, clock, request_id, texts, sent_at: now, heard, _place: place })
+        Ok(Self {
+            provider,
+            index,
+            since: now,
+            ws,
+            clock,
+            request_id,
+            texts,
+            sent_at: now,
+            heard,
+            unheard: 0,
+            proven: false,
+            _place: place,
+        })
     }
 
     /// Carries what `queue` holds until it is closed and answered for, or the connection is of no use any more.
@@ -164,7 +187,7 @@ impl Connection {
                 (None, Next::Nothing) => {
                     let (after, message) = self.keep_alive();
                     wake = wake.min(self.sent_at + after);
-                    if now >= self.sent_at + after { Some(message(self)) } else { None }
+                    if now >= self.sent_at + after { Some(message(self, stt)) } else { None }
                 }
             };
             if let Some(message) = outgoing {
@@ -172,8 +195,7 @@ impl Connection {
                     return self.lost(stt, complaint, error);
                 }
                 self.sent_at = Instant::now();
-                let unheard = samples_to_time(self.clock.samples() - self.heard.samples, rate);
-                if unheard > self.provider.deaf_after() {
+                if samples_to_time(self.unheard, rate) > DEAF_AFTER {
                     return self.lost(stt, complaint, no_answer());
                 }
                 continue;
@@ -198,8 +220,17 @@ impl Connection {
             self.heard.pinged = None;
             match received {
                 Received::Text(text) => {
-                    self.heard.samples = self.clock.samples();
-                    match self.provider.hear(&text, &self.clock) {
+                    self.unheard = 0;
+                    let heard = self.provider.hear(&text, &self.clock);
+                    let answers = match &heard {
+                        Heard::Event(_) => true,
+                        Heard::Nothing => self.clock.samples() > samples_in(BURST, rate),
+                        _ => false,
+                    };
+                    if answers && !std::mem::replace(&mut self.proven, true) {
+                        stt.works(self.index);
+                    }
+                    match heard {
                         Heard::Done if until.is_some() => {
                             queue.answered(Duration::MAX);
                             self.say_goodbye().await;
@@ -234,7 +265,7 @@ impl Connection {
     }
 
     /// Looks after a connection that waits for its use; an error if it is gone.
-    pub(super) async fn idle(&mut self) -> Result<(), StageError> {
+    pub(super) async fn idle(&mut self, stt: &Stt) -> Result<(), StageError> {
         while let Some(received) = receive(&mut self.ws).now_or_never() {
             match received {
                 Received::Closed(code, reason) => return Err(deepgram::close_error(code, &reason)),
@@ -246,7 +277,7 @@ impl Connection {
         }
         let (after, message) = self.keep_alive();
         if self.sent_at.elapsed() >= after {
-            let message = message(self);
+            let message = message(self, stt);
             send(&mut self.ws, message).await?;
             self.sent_at = Instant::now();
         }
@@ -264,21 +295,22 @@ impl Connection {
     }
 
     /// After how much time without a message which one is to be sent.
-    fn keep_alive(&self) -> (Duration, fn(&mut Self) -> WsMessage) {
+    fn keep_alive(&self) -> (Duration, fn(&mut Self, &Stt) -> WsMessage) {
         match self.provider.keep_alive() {
-            KeepAlive::Text(_, after) if self.clock.samples() == 0 => (after, |c| c.silence(OPENING_SILENCE)),
-            KeepAlive::Text(_, after) => (after, |c| match c.provider.keep_alive() {
+            KeepAlive::Text(_, after) if self.clock.samples() == 0 => (after, |c, stt| c.silence(stt, OPENING_SILENCE)),
+            KeepAlive::Text(_, after) => (after, |c, stt| match c.provider.keep_alive() {
                 KeepAlive::Text(text, _) => WsMessage::text(text),
-                KeepAlive::Silence { length, .. } => c.silence(length),
+                KeepAlive::Silence { length, .. } => c.silence(stt, length),
             }),
-            KeepAlive::Silence { after, .. } => (after, |c| match c.provider.keep_alive() {
-                KeepAlive::Silence { length, .. } => c.silence(length),
+            KeepAlive::Silence { after, .. } => (after, |c, stt| match c.provider.keep_alive() {
+                KeepAlive::Silence { length, .. } => c.silence(stt, length),
                 KeepAlive::Text(text, _) => WsMessage::text(text),
             }),
         }
     }
 
-    fn silence(&mut self, length: Duration) -> WsMessage {
+    fn silence(&mut self, stt: &Stt, length: Duration) -> WsMessage {
+        stt.driver.meter.stt(length);
         let samples = samples_in(length, self.clock.rate());
         self.clock.filler(samples);
         WsMessage::binary(vec![0u8; samples as usize * 2])
@@ -289,7 +321,7 @@ impl Connection {
         match self.heard.pinged {
             _ if !owing => Ok(()),
             Some(asked) if asked.elapsed() >= DEAD_AFTER => {
-                Err(StageError::new(ErrorClass::RetryNow, "no_sign_of_life", "The connection is dead."))
+                Err(StageError::new(ErrorClass::RetryNow, NO_SIGN_OF_LIFE, "The connection is dead."))
             }
             None if self.heard.at.elapsed() >= PING_AFTER => {
                 self.heard.pinged = Some(Instant::now());
@@ -306,6 +338,9 @@ impl Connection {
             self.clock.sent(at, samples as u64);
         }
         let samples = bytes.len() as u64 / 2;
+        if !self.provider.is_silent_in_silence() || !is_quiet_s16le(&bytes) {
+            self.unheard += samples;
+        }
         pacer.took(samples);
         stt.driver.meter.stt(samples_to_time(samples, queue.rate()));
         stt.driver.counters.stt_bytes.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
@@ -344,8 +379,13 @@ impl Connection {
     }
 }
 
+fn is_quiet_s16le(bytes: &[u8]) -> bool {
+    let samples: Vec<i16> = bytes.as_chunks::<2>().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
+    is_quiet(&samples)
+}
+
 fn no_answer() -> StageError {
-    StageError::new(ErrorClass::RetryNow, "no_answer", "The recogniser does not answer.")
+    StageError::new(ErrorClass::RetryNow, NO_ANSWER, "The recogniser does not answer.")
 }
 
 fn bad_message() -> StageError {

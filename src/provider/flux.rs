@@ -122,12 +122,19 @@ struct WireWord {
 }
 
 impl Turn {
-    /// The event in session time; `None` where there is nothing to tell.
+    /// The event in session time; `None` where there is nothing to tell. Words that come without times are spread
+    /// evenly over the turn: near enough to tell which of them were heard before.
     pub fn into_event(self, clock: &StreamClock) -> Option<SttEvent> {
         let (start, end) = clock.span(self.audio_window_start, self.audio_window_end);
         let timed = self.words.iter().all(|word| word.start.is_some() && word.end.is_some());
-        let words = self.words.into_iter().filter(|_| timed).map(|word| {
-            let (start, end) = clock.span(word.start.unwrap_or_default(), word.end.unwrap_or_default());
+        let length = (self.audio_window_end - self.audio_window_start).max(0.0) / self.words.len().max(1) as f64;
+        let place = |index: usize| self.audio_window_start + length * index as f64;
+        let words = self.words.into_iter().enumerate().map(|(index, word)| {
+            let (from, to) = match (word.start, word.end) {
+                (Some(from), Some(to)) if timed => (from, to),
+                _ => (place(index), place(index + 1)),
+            };
+            let (start, end) = clock.span(from, to);
             let confidence = if word.confidence.is_finite() { word.confidence.clamp(0.0, 1.0) } else { 0.0 };
             Word { text: word.word, start, end, confidence }
         });

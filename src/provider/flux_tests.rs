@@ -66,12 +66,13 @@ fn turns_become_events_in_session_time() {
     assert_eq!((t.start, t.end, t.language.as_deref()), (ms(10_500), ms(11_500), Some("en")));
     let words: Vec<_> = t.words.iter().map(|w| (w.text.as_str(), w.start, w.end, w.confidence)).collect();
     assert_eq!(words, [("Hi,", ms(10_600), ms(10_800), 0.9), ("you.", ms(10_900), ms(11_200), 1.0)]);
-    // Words without times are left out: the span is what is known of them.
+    // Words without times are spread over the turn.
     let untimed = r#"[{"word":"Hi,","confidence":0.9},{"word":"you.","confidence":0.9}]"#;
     let Some(SttEvent::Final { transcript, speech_final: true }) = told("EndOfTurn", "Hi, you.", untimed) else {
         panic!("a final")
     };
-    assert!(transcript.words.is_empty() && transcript.text == "Hi, you.");
+    let words: Vec<_> = transcript.words.iter().map(|w| (w.text.as_str(), w.start, w.end)).collect();
+    assert_eq!(words, [("Hi,", ms(10_500), ms(11_000)), ("you.", ms(11_000), ms(11_500))]);
     assert!(matches!(told("EagerEndOfTurn", "Hi", "[]"), Some(SttEvent::EagerEnd(t)) if t.text == "Hi"));
     assert!(matches!(told("TurnResumed", "Hi", "[]"), Some(SttEvent::Resumed(t)) if t.text == "Hi"));
     assert!(matches!(told("EndOfTurn", "", "[]"), Some(SttEvent::Final { .. })), "an answer, if an empty one");

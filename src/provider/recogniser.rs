@@ -93,13 +93,9 @@ impl SttProvider {
         }
     }
 
-    /// So much audio without any message means that nobody listens, although the connection lives: `/v1/listen` has a
-    /// result about every second, in silence too; Flux says nothing while nobody speaks.
-    pub fn deaf_after(self) -> Duration {
-        match self {
-            SttProvider::Deepgram => Duration::from_secs(5),
-            SttProvider::Flux => Duration::from_secs(30),
-        }
+    /// Whether it says nothing while nobody speaks; `/v1/listen` has results of silence too.
+    pub fn is_silent_in_silence(self) -> bool {
+        self == SttProvider::Flux
     }
 
     /// Reads a TEXT message.

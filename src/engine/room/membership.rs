@@ -147,6 +147,7 @@ impl Room {
 
     /// Opens and closes provider connections so that they fit who is in the room.
     pub(super) fn sync_links(&mut self) {
+        let now = self.now;
         let ids: Vec<SessionId> = self.members.keys().copied().collect();
         for session in ids {
             let targets = self.targets(session);
@@ -165,13 +166,15 @@ impl Room {
                 let base = member.clock.now();
                 // What was said before nobody was there to understand is owed to nobody.
                 member.activity.answered(base);
+                member.answered_to = base;
+                member.ledger.forget_replays();
                 member.stt = Some(SttStream {
                     rate,
                     resampler: Resampler::new(member.clock.hz(), rate, 10),
                     resampler_from: member.clock.hz(),
                     sent: SampleClock::new(rate),
                     base,
-                    link: Link::default(),
+                    link: Link::connecting(now),
                 });
                 commands.push(NetCommand::OpenStt { session, config: config.clone(), rate });
             } else if stays && targets.is_empty() && member.stt.take().is_some() {

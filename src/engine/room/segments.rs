@@ -261,7 +261,10 @@ impl Room {
                 match t.first_audio {
                     _ if t.resume_at.is_some_and(|at| now >= at) => resumed.push((*id, *target)),
                     None if timeout.is_none_or(|limit| waited >= limit) => late.push((*id, *target, stage)),
-                    Some(_) if now.saturating_sub(t.last_sign) >= STALL => stalled.push((*id, *target)),
+                    // Nothing comes any more, or in drops: those behind it must not wait for ever.
+                    Some(_) if now.saturating_sub(t.last_sign) >= STALL || t.behind(now) >= STALL => {
+                        stalled.push((*id, *target));
+                    }
                     _ => {}
                 }
             }

@@ -122,16 +122,20 @@ impl Room {
 
     pub(super) fn recognised(&mut self, session: SessionId, event: SttEvent) {
         let Some(member) = self.members.get_mut(&session) else { return };
+        // Of a stream that was closed at once: a replay that it tells of would never end.
+        if member.stt.is_none() && event != SttEvent::Closed {
+            return;
+        }
         let commits = member.ledger.hear(&event);
         match &event {
-            // What lies in a span that is recognised again is still owed.
-            SttEvent::Final { transcript, .. } => {
-                member.activity.settled(member.ledger.replayed_to().unwrap_or_default(), transcript.end);
-            }
+            SttEvent::Final { transcript, .. } => member.answered_to = member.answered_to.max(transcript.end),
             SttEvent::Recovered(transcript) => member.activity.settled(Duration::ZERO, transcript.end),
             SttEvent::Replayed { start, end } => member.activity.settled(*start, *end),
             _ => {}
         }
+        // What waits for a replay is still owed.
+        let settled = member.ledger.waits_from().map_or(member.answered_to, |from| from.min(member.answered_to));
+        member.activity.answered(settled);
         match event {
             SttEvent::SpeechStarted { at } => self.event(session, EventKind::SpeechStarted { at_ms: ms(at) }),
             SttEvent::Interim(t) | SttEvent::EagerEnd(t) | SttEvent::Resumed(t) => self.transcript(session, t, false),

@@ -44,7 +44,7 @@ impl Room {
         let Some(segment) = self.segments.get_mut(&id) else { return };
         let session = owner(segment.origin);
         let Some(t) = segment.targets.get_mut(&target) else { return };
-        (t.last_sign, t.resume_at) = (now, None);
+        (t.last_sign, t.resume_at, t.attempt_audio) = (now, None, None);
         t.attempts += 1;
         t.total_attempts += 1;
         let text = t.say[t.begun.byte..].to_owned();
@@ -65,6 +65,7 @@ impl Room {
                 }
                 let first = !t.has_begun();
                 t.first_audio.get_or_insert(now);
+                t.attempt_audio.get_or_insert(now);
                 t.audio.extend_from_slice(&samples);
                 if first && let Some(member) = self.members.get_mut(&session) {
                     member.tts.served(now, None);

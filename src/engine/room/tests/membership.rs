@@ -120,3 +120,19 @@ fn a_speaker_that_leaves_at_once_holds_up_nobody_and_closed_is_its_last_event() 
     let last = call.events.iter().rev().find(|(id, k)| *id == A && !matches!(k, EventKind::Dtmf { .. }));
     assert!(matches!(last, Some((_, EventKind::Closed { lost: 1, .. }))), "{last:?}");
 }
+
+#[test]
+fn while_a_recogniser_is_not_there_yet_the_own_voice_passes() {
+    let mut call = Call::pair();
+    call.voice = 3000;
+    call.input(Input::Link { session: A, stage: Stage::Stt, provider: "deepgram", state: LinkState::Waiting });
+    call.run(ms(300));
+    assert!(call.ears[&B].original.iter().all(|s| *s == 0), "a short wait is not heard");
+    call.run(ms(400));
+    assert!(call.ears[&B].original.iter().any(|s| *s != 0), "nobody is left in silence");
+    call.input(Input::Link { session: A, stage: Stage::Stt, provider: "deepgram", state: LinkState::Ready });
+    call.run(ms(100));
+    let before = call.ears[&B].original.len();
+    call.run(ms(400));
+    assert!(call.ears[&B].original[before..].iter().all(|s| *s == 0), "translation takes over");
+}

@@ -104,6 +104,7 @@ impl Call {
 
     fn input(&mut self, input: Input<'_>) {
         self.room.handle(self.now, input);
+        let mut opened = Vec::new();
         while let Some(output) = self.room.poll() {
             match output {
                 Output::Play { session, ring, samples } => {
@@ -130,10 +131,20 @@ impl Call {
                     ear.totals = PullTotals::default();
                     ear.frame = hz as usize / 50;
                 }
-                Output::Net(command) => self.net.push(command),
+                Output::Net(command) => {
+                    if let NetCommand::OpenStt { session, .. } = command {
+                        opened.push(session);
+                    }
+                    self.net.push(command);
+                }
                 Output::Event(event) => self.events.push((event.session, event.kind)),
                 Output::Gone { session } => self.events.push((session, EventKind::Dtmf { digit: "gone".into() })),
             }
+        }
+        // Recognisers are there as soon as they are wanted, unless a script says otherwise.
+        for session in opened {
+            let ready = LinkState::Ready;
+            self.input(Input::Link { session, stage: Stage::Stt, provider: "deepgram", state: ready });
         }
     }
 

@@ -199,7 +199,7 @@ proptest! {
     fn every_word_is_heard_whole_and_once(
         lengths in prop::collection::vec(60usize..1500, 1..8),
         faults in prop::collection::vec((0usize..6000, 0u64..400), 0..5),
-        chunk in 1usize..900,
+        chunk in 160usize..900,
         pause in 0u64..60,
     ) {
         let words: Vec<String> = (0..lengths.len()).map(|i| format!("w{i}")).collect();

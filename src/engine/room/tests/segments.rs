@@ -145,3 +145,21 @@ fn one_translation_and_one_synthesis_serve_all_who_hear_a_language() {
     assert!((15_900..=16_100).contains(&c), "the same second at 16 kHz: {c}");
     assert_eq!(call.kinds(|k| matches!(k, EventKind::SegmentDone { complete: true, .. })), 2);
 }
+
+#[test]
+fn a_synthesiser_that_gives_sound_in_drops_holds_nobody_back_for_ever() {
+    let mut call = Call::pair();
+    call.final_result(A, "first words", 0, 80);
+    call.translate(1, spanish(), "uno");
+    call.final_result(A, "second words", 90, 170);
+    call.translate(2, spanish(), "dos");
+    call.audio(2, spanish(), 700, 800);
+    call.end(2, spanish());
+    // A little sound every two seconds, and never an end.
+    for _ in 0..20 {
+        call.audio(1, spanish(), 400, 80);
+        call.run(ms(2000));
+    }
+    assert_eq!(call.lost(), ["tts"]);
+    assert_eq!(call.speech(B).iter().filter(|s| **s == 700).count(), 800, "the next one is heard");
+}

@@ -133,3 +133,39 @@ fn words_of_a_replay_are_spoken_before_what_was_said_after_them_and_losses_in_it
     call.final_result(A, "five", 2600, 2900);
     assert_eq!(texts(&call).len(), 4);
 }
+
+#[test]
+fn words_that_wait_for_a_replay_are_told_when_their_speaker_leaves_at_once() {
+    let mut call = Call::pair();
+    call.voice = 3000;
+    call.run(ms(3000));
+    call.final_result(A, "one", 100, 500);
+    call.input(Input::Stt { session: A, event: SttEvent::Replaying { start: ms(500), end: ms(1500) } });
+    call.final_result(A, "three", 2000, 2900);
+    call.voice = 0;
+    call.run(ms(200));
+    call.input(Input::Leave { session: A, mode: LeaveMode::Now });
+    let lost: Vec<(f64, f64)> = call
+        .events
+        .iter()
+        .filter_map(|(_, kind)| match kind {
+            EventKind::SegmentLost { stage: "stt", start_ms, end_ms, .. } => Some((*start_ms, *end_ms)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(lost[0].0 <= 500.0 && lost[0].1 >= 2900.0, "what waited behind the gap is lost with it: {lost:?}");
+}
+
+#[test]
+fn a_replay_that_is_told_of_too_late_holds_nothing_back() {
+    let mut call = Call::pair();
+    // B goes: nobody hears A's translation, so A's stream is closed at once.
+    call.input(Input::Leave { session: B, mode: LeaveMode::Now });
+    call.run(ms(100));
+    call.input(Input::Stt { session: A, event: SttEvent::Replaying { start: ms(10), end: ms(90) } });
+    call.join(B, config("es", &[("rate.in", "8000"), ("rate.out", "8000")]));
+    call.run(ms(1000));
+    call.final_result(A, "words", 500, 900);
+    assert_eq!(call.translations(), 1);
+}
