@@ -278,3 +278,37 @@ fn a_session_waits_for_a_free_stream_and_a_budget_ends_all() {
     second.ready(Stage::Stt);
     assert_eq!(server.connections.load(Ordering::SeqCst), 2);
 }
+
+#[test]
+fn a_recogniser_that_takes_connections_and_never_answers_is_left_for_the_next() {
+    let server = Server::start(|_, tcp| async move {
+        let mut head = [0u8; 16];
+        let _ = tcp.peek(&mut head).await;
+        let mute = head.starts_with(b"GET /v1/listen");
+        let Some(mut peer) = Peer::accept(tcp).await else { return };
+        while let Some(message) = peer.next().await {
+            if count(&message) > 0 && !mute {
+                peer.send(json!({"type": "TurnInfo", "event": "EndOfTurn", "audio_window_start": 0.0,
+                    "audio_window_end": 0.1, "transcript": "from flux", "words": []}))
+                    .await;
+            }
+        }
+    });
+    let mut media = Media::new();
+    open(&mut media, &server.url(), &[("stt.provider", "deepgram,flux")]);
+    media.ready(Stage::Stt);
+    for i in 0..70 {
+        media.apply(audio(i * 100, 100, 1001));
+        std::thread::sleep(ms(60));
+    }
+    let (error, retry_in) = media.down(Stage::Stt);
+    assert_eq!((error.code.as_str(), retry_in), ("no_answer", Some(Duration::ZERO)));
+    let provider = media.wait("link", |message| match message {
+        FromNet::Link { provider, state: LinkState::Ready, .. } => Some(*provider),
+        _ => None,
+    });
+    assert_eq!(provider, "flux");
+    media.stt("flux's final", |event| {
+        matches!(event, SttEvent::Final { transcript, .. } if transcript.text == "from flux").then_some(())
+    });
+}
