@@ -8,6 +8,7 @@
 //! There is no global subscriber, logger or panic hook, since the process belongs to the host: each
 //! of our threads calls [`adopt`]. Without a sink nothing is queued and nothing is printed.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -139,6 +140,18 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// A panic's text as far as it may be logged: a composed one can quote a value (a key, what was said; Rust's own
+/// about the borders of characters do), so it ends at the first quotation mark.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.split(['"', '\'', '`']).next().unwrap_or_default()
+    } else {
+        "(no text)"
+    }
 }
 
 fn admits(level: Level) -> bool {
@@ -361,6 +374,15 @@ mod tests {
             set(None, None).expect("silence");
         }
         assert_eq!(LEVEL.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn quoted_values_of_a_panic_stay_out_of_the_log() {
+        let composed: Box<dyn Any + Send> = Box::new(format!("byte index 1 is inside 'é' of `{}`", "what was said"));
+        assert_eq!(panic_text(composed.as_ref()), "byte index 1 is inside ");
+        let fixed: Box<dyn Any + Send> = Box::new("called `Option::unwrap()` on a `None` value");
+        assert_eq!(panic_text(fixed.as_ref()), "called `Option::unwrap()` on a `None` value");
+        assert_eq!(panic_text(&7), "(no text)");
     }
 
     #[test]

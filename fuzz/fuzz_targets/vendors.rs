@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use mgw::provider::alignment::Tracker;
-use mgw::provider::elevenlabs::PcmJoiner;
-use mgw::provider::elevenlabs_http::{Line, Lines};
-use mgw::provider::openai_stream::Reader;
-use mgw::provider::stream_clock::StreamClock;
-use mgw::provider::{
+use mgw_fuzz::provider::alignment::{Aligned, Tracker};
+use mgw_fuzz::provider::elevenlabs::PcmJoiner;
+use mgw_fuzz::provider::elevenlabs_http::{Line, Lines};
+use mgw_fuzz::provider::openai_stream::Reader;
+use mgw_fuzz::provider::stream_clock::StreamClock;
+use mgw_fuzz::provider::{
     SpeechChunk, StageError, aura, deepgram, deepl, elevenlabs, elevenlabs_http, flux, libretranslate, openai, text,
 };
 
@@ -32,7 +32,7 @@ fn check(error: &StageError) {
 }
 
 /// Chunks of a text are within it, in order, on characters' borders; all samples are given.
-fn speak(tracker: &mut Tracker, samples: Vec<i16>, aligned: mgw::provider::alignment::Aligned, reached: &mut usize) {
+fn speak(tracker: &mut Tracker, samples: Vec<i16>, aligned: Aligned, reached: &mut usize) {
     let (count, mut given) = (samples.len(), 0);
     for chunk in tracker.push(samples, aligned) {
         match chunk {

@@ -143,7 +143,7 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
         mt_providers,
         tts_providers,
     };
-    config.check_stages(&r.origin("language"), &r.origin("hears"))?;
+    config.check_stages(&r.origin("language"), &r.origin("hears"), &r.origin("tts.sample_rate"))?;
     Ok(config)
 }
 

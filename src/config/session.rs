@@ -157,8 +157,13 @@ impl SessionConfig {
         Ok(())
     }
 
-    /// Refuses a language that none of a stage's chosen providers knows.
-    pub(crate) fn check_stages(&self, language_at: &Origin, hears_at: &Origin) -> Result<(), ConfigError> {
+    /// Refuses a language or a rate that none of a stage's chosen providers knows.
+    pub(crate) fn check_stages(
+        &self,
+        language_at: &Origin,
+        hears_at: &Origin,
+        rate_at: &Origin,
+    ) -> Result<(), ConfigError> {
         let (spoken, heard) = (self.language, self.hears);
         let stt = self.stt_providers.iter().any(|p| p.recognises(spoken));
         let from = self.mt_providers.iter().any(|p| p.translates_from(spoken));
@@ -181,6 +186,14 @@ impl SessionConfig {
                 let message = format!("{key} = \"{language}\": {stage} {}{advice}", language.name());
                 return Err(ConfigError::new(ErrorKind::Unsupported, key, message).at(at));
             }
+        }
+        if let Some(hz) = self.tts_sample_rate
+            && !self.tts_providers.iter().any(|p| p.gives(hz))
+        {
+            let key = "tts.sample_rate";
+            let providers = names("tts", &self.tts_providers);
+            let message = format!("{key} = {hz}: {providers} does not give that rate; 0 chooses one that fits");
+            return Err(ConfigError::new(ErrorKind::BadValue, key, message).at(rate_at));
         }
         Ok(())
     }

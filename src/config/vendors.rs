@@ -11,6 +11,11 @@ use super::languages::Language;
 use super::resolve::Resolver;
 use super::value::Secret;
 
+/// Rates of linear16 audio that Flux takes, in Hz (Deepgram's AsyncAPI of 2026-07).
+const FLUX_RATES: [u32; 5] = [8000, 16_000, 24_000, 44_100, 48_000];
+/// Rates that Aura gives linear16 at, in Hz (Deepgram's OpenAPI of 2026-07).
+const AURA_RATES: [u32; 5] = [8000, 16_000, 24_000, 32_000, 48_000];
+
 /// Settings of Deepgram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeepgramConfig {
@@ -132,6 +137,14 @@ impl SttProvider {
             SttProvider::Flux => language.flux().is_some(),
         }
     }
+
+    /// Whether it takes audio of `hz` Hz.
+    pub fn takes(self, hz: u32) -> bool {
+        match self {
+            SttProvider::Deepgram => true,
+            SttProvider::Flux => FLUX_RATES.contains(&hz),
+        }
+    }
 }
 
 impl MtProvider {
@@ -158,6 +171,14 @@ impl TtsProvider {
         match self {
             TtsProvider::Elevenlabs | TtsProvider::ElevenlabsHttp => language.elevenlabs().is_some(),
             TtsProvider::Aura => aura.voice.is_some() || language.aura_voice().is_some(),
+        }
+    }
+
+    /// Whether it gives speech at `hz` Hz, one of the choices of `tts.sample_rate`.
+    pub fn gives(self, hz: u32) -> bool {
+        match self {
+            TtsProvider::Elevenlabs | TtsProvider::ElevenlabsHttp => true,
+            TtsProvider::Aura => AURA_RATES.contains(&hz),
         }
     }
 }

@@ -263,9 +263,11 @@ impl Member {
         stt.or_else(|| self.mt.outage(now)).or_else(|| self.tts.outage(now)).map(str::to_owned)
     }
 
-    /// Rate for its recognition stream: its own up to 16 kHz, which is all that recognisers use.
+    /// Rate for its recognition stream: its own up to 16 kHz, which is all that recognisers use; 16 kHz if one of its
+    /// recognisers does not take that.
     pub fn stt_rate(&self) -> u32 {
-        self.clock.hz().min(16_000)
+        let own = self.clock.hz().min(16_000);
+        if self.config.stt_providers.iter().all(|p| p.takes(own)) { own } else { 16_000 }
     }
 }
 
@@ -273,6 +275,24 @@ impl Member {
 mod tests {
     use super::*;
     use crate::provider::StageError;
+    use crate::provider::test_config::config;
+
+    #[test]
+    fn a_stream_has_a_rate_that_all_its_recognisers_take() {
+        for (providers, rate, want) in [
+            ("deepgram", "8000", 8000),
+            ("deepgram", "12000", 12_000),
+            ("deepgram", "44100", 16_000),
+            ("flux", "8000", 8000),
+            ("flux", "12000", 16_000),
+            ("deepgram,flux", "12000", 16_000),
+            ("flux", "32000", 16_000),
+        ] {
+            let config = config(&[("stt.provider", providers), ("rate.in", rate)]);
+            assert!(config.stt_providers.iter().all(|p| p.takes(want)), "{providers} {want}");
+            assert_eq!(Member::new(Arc::new(config), Duration::ZERO).stt_rate(), want, "{providers} {rate}");
+        }
+    }
 
     #[test]
     fn an_outage_ends_with_ready_only() {

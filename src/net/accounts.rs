@@ -163,7 +163,8 @@ pub(super) struct Place(Arc<Account>);
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_one();
+        // All who wait, as each has a limit of its own: the one that is woken alone may still not fit.
+        self.0.freed.notify_waiters();
     }
 }
 
@@ -371,5 +372,27 @@ mod tests {
         tokio::task::yield_now().await;
         drop(first);
         waiting.await.expect("it gets the place");
+    }
+
+    #[tokio::test]
+    async fn who_has_the_smaller_limit_does_not_keep_a_place_from_others() {
+        let account = Accounts::default().get("a", "u", "k");
+        let first = account.place(Some(2)).await;
+        let second = account.place(Some(2)).await;
+        let wait = |most| {
+            let account = Arc::clone(&account);
+            tokio::spawn(async move { account.place(Some(most)).await })
+        };
+        // It waits first, so it would be told first.
+        let small = wait(1);
+        tokio::task::yield_now().await;
+        let large = wait(2);
+        tokio::task::yield_now().await;
+        drop(first);
+        let long = Duration::from_secs(20);
+        let place = tokio::time::timeout(long, large).await.expect("it is told").expect("it gets the place");
+        assert!(!small.is_finished(), "one place is taken");
+        drop((second, place));
+        tokio::time::timeout(long, small).await.expect("it is told").expect("it gets the place");
     }
 }

@@ -3,7 +3,6 @@
 //! Everything that runs on it is started by [`Tasks::spawn`], so that nothing is left when a room
 //! ends, and so that a panic becomes a message instead of silence.
 
-use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -183,7 +182,7 @@ impl Tasks {
     }
 
     /// Runs what `work` makes until it ends or `cancel` is cancelled. If it panics, what `after_panic`
-    /// makes runs with the panic's text, and if that says so, another `work` follows after a pause.
+    /// makes runs with the panic's text (what may be told of it), and if that says so, another `work` follows after a pause.
     pub(super) fn spawn<W, F, P, A>(&self, cancel: CancellationToken, mut work: W, mut after_panic: P) -> AbortHandle
     where
         W: FnMut() -> F + Send + 'static,
@@ -200,7 +199,7 @@ impl Tasks {
                     return;
                 };
                 count(&counters.panics);
-                let text = panic_text(&*panic);
+                let text = crate::log::panic_text(&*panic).to_owned();
                 tracing::error!(panic = %text, "a network task failed");
                 let tell = AssertUnwindSafe(async { after_panic(text).await }).catch_unwind();
                 let Some(Ok(Restart::Yes)) = cancel.run_until_cancelled(tell).await else {
@@ -220,11 +219,6 @@ impl Tasks {
 pub(super) enum Restart {
     Yes,
     No,
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 /// Locks; what another thread left behind after a panic is still sound for all our short critical sections.
@@ -264,6 +258,27 @@ mod tests {
         assert_eq!(wait().as_deref(), Ok("attempt 2"));
         assert!(runtime.shutdown(Duration::from_secs(20)));
         assert_eq!(runtime.tasks(), 0);
+    }
+
+    #[test]
+    fn a_panic_that_quotes_a_text_does_not_tell_it() {
+        let runtime = Runtime::start(1).expect("a runtime");
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let said = "é what was said";
+        runtime.task_starter().spawn(
+            runtime.tasks.token(),
+            move || async move {
+                let cut = std::hint::black_box(1);
+                std::hint::black_box(&said[cut..]);
+            },
+            move |text| {
+                let _ = sender.send(text);
+                async { Restart::No }
+            },
+        );
+        let told = receiver.recv_timeout(Duration::from_secs(20)).expect("the panic is told");
+        assert!(told.contains("byte index 1") && !told.contains('é') && !told.contains("said"), "{told}");
+        assert!(runtime.shutdown(Duration::from_secs(20)));
     }
 
     #[test]

@@ -435,6 +435,25 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_pushes_a_millisecond_at_a_time_loses_nothing_of_a_gap() {
+        let queue = SttQueue::new(8000);
+        for n in 0..10_000 {
+            queue.push(ms(n), vec![9000; 8]);
+            drain(&queue);
+        }
+        let (gap, start, end) = queue.gap().expect("there is speech");
+        assert_eq!((start, end), (ms(0), ms(10_000)));
+        // And its longest tail.
+        for n in 10_000..13_000 {
+            queue.push(ms(n), vec![9000; 8]);
+            drain(&queue);
+        }
+        assert!(gap.closing().is_some());
+        assert_eq!(gap.next(), Next::Audio(13_000 * 8));
+        assert_eq!((queue.take_lost(), gap.take_lost()), (vec![], vec![]));
+    }
+
+    #[test]
     fn silence_is_not_replayed_and_what_is_too_old_is_told() {
         let queue = SttQueue::new(8000);
         queue.push(ms(0), vec![2; 8000]);

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use url::Url;
 
+use super::accounts::random;
 use super::tls::{Tls, TlsStream};
 use crate::provider::{ErrorClass, StageError};
 
@@ -192,7 +193,7 @@ impl Backoff {
 
     /// The pause after an error. A pause the provider named is kept, with up to a quarter more.
     pub(super) fn after(&mut self, error: &StageError) -> Duration {
-        let jitter = self.random();
+        let jitter = random(&mut self.random);
         match error.class {
             ErrorClass::Configuration | ErrorClass::ProviderOut => BACKOFF_HOPELESS.mul_f64(1.0 + 0.1 * jitter),
             ErrorClass::RetryLater(Some(pause)) => {
@@ -206,15 +207,6 @@ impl Backoff {
                 pause.mul_f64(0.5 + 0.5 * jitter)
             }
         }
-    }
-
-    /// 0.0 to 1.0 (SplitMix64, Steele et al. 2014).
-    fn random(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

@@ -10,12 +10,10 @@ use url::Url;
 use super::elevenlabs::PcmJoiner;
 use super::error::header;
 use super::{ErrorClass, StageError, deepgram};
-use crate::config::{Language, SessionConfig};
+use crate::config::{Language, SessionConfig, TtsProvider};
 
 /// Most bytes of a clause's audio: two minutes at 48 kHz.
 pub const MOST_AUDIO: usize = 12 << 20;
-/// Rates that linear16 comes at.
-const RATES: [u32; 5] = [8000, 16_000, 24_000, 32_000, 48_000];
 
 /// Where clauses in `target` are posted for speech at `rate` Hz; holds no key.
 ///
@@ -25,7 +23,7 @@ pub fn speak_url(config: &SessionConfig, target: Language, rate: u32) -> Result<
     let wrong = |message: String| StageError::new(ErrorClass::Configuration, "bad_settings", message);
     let voice = config.aura.voice.as_deref().or_else(|| target.aura_voice());
     let voice = voice.ok_or_else(|| wrong(format!("Aura has no voice for {}; set aura.voice.", target.name())))?;
-    if !RATES.contains(&rate) {
+    if !TtsProvider::Aura.gives(rate) {
         return Err(wrong(format!("Aura does not give speech at {rate} Hz; change tts.sample_rate.")));
     }
     let mut url = Url::parse(&config.deepgram.base_url.http("/v1/speak"))
@@ -67,7 +65,6 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
     let error = deepgram::http_error(status, headers, body);
     let says = |word: &str| format!("{} {}", error.code, error.message).to_ascii_lowercase().contains(word);
     let class = match status {
-        402 => ErrorClass::ProviderOut,
         // Unlike the recogniser's address a request carries a text, which may be what is wrong.
         400 | 422 if !says("query") && !says("model") => ErrorClass::BadRequest,
         404 => ErrorClass::Configuration,

@@ -127,7 +127,7 @@ fn other_messages_are_read_or_tolerated() {
 
 #[test]
 fn refused_upgrades_are_understood() {
-    use ErrorClass::{Configuration, RetryLater};
+    use ErrorClass::{Configuration, ProviderOut, RetryLater};
     let seconds = |s| RetryLater(Some(Duration::from_secs(s)));
     for (status, headers, body, class, code, message, id) in [
         (
@@ -149,7 +149,16 @@ fn refused_upgrades_are_understood() {
             Some("id3"),
         ),
         (403, vec![], "no access\n", Configuration, "403", "no access", None),
-        (402, vec![("dg-error", "Not enough credit")], "", Configuration, "402", "Not enough credit", None),
+        (402, vec![("dg-error", "Not enough credit")], "", ProviderOut, "402", "Not enough credit", None),
+        (
+            402,
+            vec![],
+            r#"{"err_code":"ASR_PAYMENT_REQUIRED","err_msg":"Not enough credits.","request_id":"id4"}"#,
+            ProviderOut,
+            "ASR_PAYMENT_REQUIRED",
+            "Not enough credits.",
+            Some("id4"),
+        ),
         (
             429,
             vec![("retry-after", "3")],

@@ -12,9 +12,9 @@ use super::{ErrorClass, StageError, context};
 use crate::config::{BaseUrl, DeeplFormality, DeeplModelType, DeeplRegion, SessionConfig};
 use crate::engine::TranslateJob;
 
-/// DeepL refuses a body of more than 128 KiB; context is shortened to stay well below.
 /// The header of a reply that names the request for the vendor's support.
 pub const REQUEST_ID_HEADER: &str = "x-trace-id";
+/// DeepL refuses a body of more than 128 KiB; context is left out to stay well below.
 const MAX_BODY: usize = 120 * 1024;
 /// Most context sent, in bytes.
 const MAX_CONTEXT: usize = 8 * 1024;

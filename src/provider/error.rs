@@ -109,6 +109,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub fn class_of_status(status: u16, headers: &HeaderMap) -> ErrorClass {
     match status {
         400 | 413 | 414 | 415 | 422 => ErrorClass::BadRequest,
+        402 => ErrorClass::ProviderOut,
         401..=407 => ErrorClass::Configuration,
         408 => ErrorClass::RetryNow,
         429 | 500..=599 => ErrorClass::RetryLater(retry_after(headers)),

@@ -233,7 +233,6 @@ pub fn http_error(status: u16, headers: &HeaderMap, body: &[u8]) -> StageError {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     let (code, kind, message) = told(parsed.get("error").unwrap_or(&parsed));
     let class = class_of_code(code, kind).unwrap_or_else(|| match status {
-        402 => ErrorClass::ProviderOut,
         404 => ErrorClass::Configuration,
         409 => ErrorClass::RetryNow,
         status => class_of_status(status, headers),

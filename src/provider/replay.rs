@@ -18,6 +18,8 @@ const PAUSE: Duration = Duration::from_millis(120);
 const LONGEST_TAIL: Duration = Duration::from_secs(3);
 /// Quiet kept before the first word of a gap: a word may begin quietly.
 const LEAD_IN: Duration = Duration::from_millis(300);
+/// Pieces that follow each other are kept as one up to this length: a host may push a millisecond at a time.
+const PIECE: Duration = Duration::from_millis(100);
 /// Levels are looked at in blocks of this length.
 const BLOCK: Duration = Duration::from_millis(20);
 
@@ -41,7 +43,9 @@ impl Unanswered {
     /// Takes note of audio that was sent. Gives the span of what had to be let go of for it, if it had.
     pub fn sent(&mut self, at: Duration, samples: Vec<i16>) -> Option<(Duration, Duration)> {
         self.samples += samples.len() as u64;
-        self.pieces.push_back((at, samples));
+        if let Some(separate) = self.join(at, samples) {
+            self.pieces.push_back((at, separate));
+        }
         let mut gone: Option<(Duration, Duration)> = None;
         while samples_to_time(self.samples, self.rate) > KEPT {
             let (at, samples) = self.pieces.pop_front()?;
@@ -50,6 +54,23 @@ impl Unanswered {
             gone = Some((gone.map_or(at, |(start, _)| start), end));
         }
         gone
+    }
+
+    /// Puts audio to the last piece, if it follows that to the sample; gives it back otherwise.
+    fn join(&mut self, at: Duration, samples: Vec<i16>) -> Option<Vec<i16>> {
+        let most = samples_to_time(1, self.rate).max(Duration::from_nanos(1));
+        let Some((begun, last)) = self.pieces.back_mut() else { return Some(samples) };
+        let end = *begun + samples_to_time(last.len() as u64, self.rate);
+        let length = last.len() + samples.len();
+        if end.abs_diff(at) >= most || samples_to_time(length as u64, self.rate) > PIECE {
+            return Some(samples);
+        }
+        if last.capacity() < length {
+            let full = (PIECE.as_millis() as usize * self.rate as usize / 1000).max(length);
+            last.reserve_exact(full - last.len());
+        }
+        last.extend(samples);
+        None
     }
 
     /// The recogniser has answered for everything up to `until`.
@@ -160,6 +181,37 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_in_small_pieces_is_kept_in_few() {
+        for (rate, length) in [(8000, 8), (16_000, 1), (12_000, 5)] {
+            let mut kept = Unanswered::new(rate);
+            let count = u64::from(rate) * 10 / length;
+            for n in 0..count {
+                assert_eq!(kept.sent(samples_to_time(n * length, rate), vec![n as i16; length as usize]), None);
+            }
+            let pieces = kept.take();
+            assert!(pieces.len() <= 101, "{rate} Hz: {} pieces", pieces.len());
+            let mut at = 0;
+            for (begin, samples) in pieces {
+                assert_eq!(begin, samples_to_time(at, rate));
+                assert!(samples.capacity() as u64 <= u64::from(rate) / 10);
+                assert!((at..).zip(samples.iter()).all(|(n, sample)| *sample == (n / length) as i16));
+                at += samples.len() as u64;
+            }
+            assert_eq!(at, count * length);
+        }
+    }
+
+    #[test]
+    fn pieces_with_time_between_them_stay_apart() {
+        let mut kept = Unanswered::new(RATE);
+        for (at, value) in [(0, 1), (10, 2), (30, 3), (40, 4), (45, 5)] {
+            kept.sent(ms(at), sound(10, value));
+        }
+        let left: Vec<_> = kept.take().into_iter().map(|(at, samples)| (at, samples.len() / 8)).collect();
+        assert_eq!(left, [(ms(0), 20), (ms(30), 20), (ms(45), 10)]);
+    }
+
+    #[test]
     fn a_replay_begins_before_the_first_sound_and_silence_needs_none() {
         let pieces = vec![(ms(0), sound(2000, 3)), (ms(2000), sound(500, 9000)), (ms(2500), sound(500, 0))];
         let replayed = worth_replaying(pieces.clone(), RATE);
@@ -201,7 +253,13 @@ mod tests {
                 kept.answered(ms(answered));
             }
             let from = answered.max(gone) * 8;
-            let left: Vec<i16> = kept.take().into_iter().flat_map(|(_, samples)| samples).collect();
+            let pieces = kept.take();
+            let mut next = answered.max(gone) * 8;
+            for (at, samples) in &pieces {
+                prop_assert_eq!(*at, samples_to_time(next, RATE));
+                next += samples.len() as u64;
+            }
+            let left: Vec<i16> = pieces.into_iter().flat_map(|(_, samples)| samples).collect();
             let want: Vec<i16> = (from..sent * 8).map(|n| (n % 30_000) as i16).collect();
             prop_assert_eq!(left, want);
         }

@@ -154,12 +154,33 @@ fn sessions_that_cannot_work_are_refused() {
             ErrorKind::Unsupported,
             "hears = \"fr\": tts provider aura",
         ),
+        (
+            "language = \"en\"\ntts.provider = \"aura\"",
+            "8888",
+            Some(("tts.sample_rate", "22050")),
+            ErrorKind::BadValue,
+            "tts.sample_rate = 22050: tts provider aura does not give that rate; 0 chooses one that fits",
+        ),
+        (
+            "language = \"en\"\ntts.sample_rate = \"44100\"",
+            "8888",
+            Some(("tts.provider", "aura")),
+            ErrorKind::BadValue,
+            "mgw.toml:3: tts.sample_rate = 44100: tts provider aura",
+        ),
     ] {
         let config = toml(&format!("[profile.8888]\n{text}"));
         let option: Vec<_> = option.into_iter().collect();
         let error = config.session(profile, &options(&option), &keys).expect_err(wanted);
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.to_string().starts_with(wanted), "{error}\n{wanted}");
+    }
+    for (providers, rate) in
+        [("aura", "0"), ("aura", "48000"), ("aura,elevenlabs", "22050"), ("elevenlabs_http", "44100")]
+    {
+        let config = toml("[profile.p]\nlanguage = \"en\"");
+        let session = config.session("p", &options(&[("tts.provider", providers), ("tts.sample_rate", rate)]), &keys);
+        assert_eq!(session.map(|s| s.language.code()), Ok("en"), "{providers} {rate}");
     }
     // What cannot be heard may still be spoken.
     let config = toml("[profile.p]\nlanguage = \"et\"\nhears = \"en\"");
