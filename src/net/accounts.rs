@@ -214,7 +214,8 @@ impl<P: Copy> Roster<P> {
 
     /// The first provider that may be asked, from the `from`th on.
     ///
-    /// Who gets one must [`report`](Self::report) what became of it, since it may be a circuit's probe.
+    /// Who gets one must [`report`](Self::report) what became of it, since it may be a circuit's probe,
+    /// or [`release`](Self::release) it.
     pub(super) fn pick(&self, from: usize) -> Result<Pick<P>, Nobody> {
         let mut nobody: Option<Nobody> = None;
         for index in from..self.choices.len() {
@@ -273,6 +274,13 @@ impl<P: Copy> Roster<P> {
     /// The preferred provider's account.
     pub(super) fn first(&self) -> Option<&Account> {
         self.choices.first().map(|choice| &*choice.account)
+    }
+
+    /// Nothing became of asking the `index`th that would say how it is. A probe is free for another asker.
+    pub(super) fn release(&self, index: usize) {
+        if let Some(choice) = self.choices.get(index) {
+            lock(&choice.account.circuit).released();
+        }
     }
 
     /// What became of asking the `index`th.

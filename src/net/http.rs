@@ -98,6 +98,12 @@ impl Stream {
     /// The next piece of the body, never empty; `None` at its end. The reader bounds what it keeps.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, StageError> {
         let due = self.first_byte.unwrap_or_else(|| Instant::now() + self.idle);
+        self.next_by(due).await
+    }
+
+    /// The same for a reader that bounds the time of the whole: the piece must be there at `latest` too.
+    pub(super) async fn next_by(&mut self, latest: Instant) -> Result<Option<Bytes>, StageError> {
+        let due = self.first_byte.unwrap_or_else(|| Instant::now() + self.idle).min(latest);
         let piece = self.piece(due).await?;
         self.first_byte = None;
         Ok(piece)

@@ -120,14 +120,18 @@ struct Outbox {
 
 impl Outbox {
     /// Delivers in order; while the channel is full only this task waits, not its worker thread.
-    async fn send(&self, message: FromNet) {
-        let mut parcel = (self.room, message);
-        loop {
-            match self.sender.try_send(parcel) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
-                Err(TrySendError::Full(back)) => parcel = back,
-            }
+    async fn send(&self, mut message: FromNet) {
+        while let Some(back) = self.offer(message) {
+            message = back;
             tokio::time::sleep(FULL_PAUSE).await;
+        }
+    }
+
+    /// Delivers if the channel has room; gives the message back if not.
+    fn offer(&self, message: FromNet) -> Option<FromNet> {
+        match self.sender.try_send((self.room, message)) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+            Err(TrySendError::Full((_, back))) => Some(back),
         }
     }
 }

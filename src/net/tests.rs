@@ -10,6 +10,7 @@ mod stt;
 mod tls;
 mod tts;
 mod tts_faults;
+mod tts_limits;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

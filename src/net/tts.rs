@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::accounts::{Account, Nobody, Pick, Roster};
 use super::counters::count;
 use super::runtime::lock;
 use super::tts_lane::{Lane, LaneState};
-use super::tts_queue::{Job, TtsQueue};
+use super::tts_queue::{Handed, Job, TtsQueue};
 use super::tts_ws::UNUSED;
-use super::{Driver, FromNet};
+use super::{Driver, FULL_PAUSE, FromNet};
 use crate::config::{Language, SessionConfig, TtsProvider};
 use crate::engine::SegmentId;
 use crate::provider::elevenlabs::MAX_CONTEXTS;
@@ -240,11 +240,24 @@ impl Tts {
         }
     }
 
-    /// What became of giving a text to the `index`th provider.
-    pub(super) async fn ended(&self, mut job: Job, index: usize, result: Result<(), Failure>) {
+    /// Audio came from the `index`th provider: if it was thought to fail it does not any more. Otherwise only a text
+    /// that was spoken to its end counts ([`ended`](Self::ended)), or one that always stops in the middle would never
+    /// be taken for out.
+    pub(super) fn heard(&self, index: usize) {
+        if !self.roster.works(index) {
+            self.roster.report(index, Ok(()));
+        }
+    }
+
+    /// What became of giving a text to the `index`th provider; `Ok` also for one that was cancelled, with whether some
+    /// of its audio was delivered.
+    pub(super) async fn ended(&self, mut job: Job, index: usize, result: Result<bool, Failure>) {
         let Failure { error, given, dropped } = match result {
-            Ok(()) => {
-                self.roster.report(index, Ok(()));
+            Ok(given) => {
+                match given {
+                    true => self.roster.report(index, Ok(())),
+                    false => self.roster.release(index),
+                }
                 lock(&self.stumbled).remove(&job.segment);
                 self.finish(&job, SpeechChunk::End).await;
                 return self.stand(None).await;
@@ -253,8 +266,9 @@ impl Tts {
         };
         let error = self.safe(error, &job.text);
         // A lost connection is seen by all sessions of an account at once: it must not keep them all from coming back.
-        if !(dropped && error.class == ErrorClass::RetryNow) && error.code != NO_PLACE {
-            self.roster.report(index, Err(&error));
+        match (dropped && error.class == ErrorClass::RetryNow) || error.code == NO_PLACE {
+            true => self.roster.release(index),
+            false => self.roster.report(index, Err(&error)),
         }
         self.stand(Some(&error)).await;
         if !dropped && *self.told.lock().await == Some(index) {
@@ -286,11 +300,24 @@ impl Tts {
 
     /// Delivers a piece of a text; false if it is not wanted any more.
     pub(super) async fn deliver(&self, job: &Job, chunk: SpeechChunk) -> bool {
-        let wanted = self.queue.is_wanted(job.ticket);
-        if wanted {
-            self.chunk(job.segment, chunk).await;
+        self.hand_on(job, chunk, false).await
+    }
+
+    /// Waits for room on the way to the room, but delivers nothing of a text that was cancelled meanwhile: the engine
+    /// could not tell it from what the next attempt gives.
+    async fn hand_on(&self, job: &Job, chunk: SpeechChunk, last: bool) -> bool {
+        let mut message = Some(FromNet::Speech { segment: job.segment, target: self.target, chunk });
+        loop {
+            let handed = self.queue.hand_on(job.ticket, last, || {
+                message = message.take().and_then(|message| self.driver.outbox.offer(message));
+                message.is_none()
+            });
+            match handed {
+                Handed::Done => return true,
+                Handed::Unwanted => return false,
+                Handed::Full => sleep(FULL_PAUSE).await,
+            }
         }
-        wanted
     }
 
     async fn fail(&self, job: &Job, error: StageError) {
@@ -300,9 +327,7 @@ impl Tts {
 
     /// Ends a text, unless it was cancelled.
     async fn finish(&self, job: &Job, chunk: SpeechChunk) {
-        if self.queue.finish(job.ticket) {
-            self.chunk(job.segment, chunk).await;
-        }
+        self.hand_on(job, chunk, true).await;
     }
 
     async fn chunk(&self, segment: SegmentId, chunk: SpeechChunk) {
@@ -317,3 +342,12 @@ impl Tts {
 
 /// Code of the error for a request that found no place among those that the account allows.
 pub(super) const NO_PLACE: &str = "no_place";
+/// Code of the error for a provider that takes texts and gives no audio.
+pub(super) const SILENT: &str = "no_audio";
+/// Code of the error for a connection over which nothing comes any more.
+pub(super) const NO_ANSWER: &str = "no_answer";
+
+/// For a text that ended before its last word.
+pub(super) fn cut_short() -> StageError {
+    StageError::new(ErrorClass::RetryNow, "cut_short", "The synthesiser left words of the text out at its end.")
+}

@@ -1,7 +1,7 @@
 //! The websocket to ElevenLabs that is kept open: made before there is anything to say, and again whenever it is lost.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::accounts::{Nobody, Place, dialled};
 use super::counters::count;
 use super::runtime::lock;
 use super::transport::{Backoff, Ws, close, connect_ws, send};
-use super::tts::{LANE_PATIENCE, Tts};
+use super::tts::{LANE_PATIENCE, NO_ANSWER, SILENT, Tts};
 use super::tts_queue::Job;
 use super::tts_ws::End;
 use crate::provider::{ErrorClass, LinkState, StageError, elevenlabs};
@@ -28,8 +28,10 @@ pub(super) struct Lane {
     /// Its place among the session's providers, if it is one of them.
     pub(super) index: Option<usize>,
     inner: Mutex<Inner>,
-    /// Told about texts, and about the end.
+    /// Told about texts, about claims, and about the end.
     pub(super) changed: Notify,
+    /// Told about a place that is handed over.
+    handed: Notify,
 }
 
 struct Inner {
@@ -38,6 +40,45 @@ struct Inner {
     /// Texts in the inbox and in contexts.
     load: usize,
     closing: bool,
+    /// It has a place among the account's connections.
+    holds: bool,
+    /// Requests of this session that use its place or wait for it, and since when there are any.
+    claims: usize,
+    claimed: Instant,
+    /// The place, on its way to a request.
+    spare: Option<Place>,
+}
+
+/// A request's claim to the connection's place: it is given up as soon as no text is being spoken over it, and the
+/// connection is made again when nobody claims it any more.
+pub(super) struct Claim<'a>(&'a Lane);
+
+impl Claim<'_> {
+    /// Waits for the place.
+    pub(super) async fn place(&self) -> Place {
+        loop {
+            let handed = self.0.handed.notified();
+            tokio::pin!(handed);
+            // Before looking, so that a place handed over in between wakes us.
+            handed.as_mut().enable();
+            let spare = lock(&self.0.inner).spare.take();
+            if let Some(place) = spare {
+                return place;
+            }
+            handed.await;
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut inner = lock(&self.0.inner);
+        inner.claims -= 1;
+        let unused = if inner.claims == 0 { inner.spare.take() } else { None };
+        drop(inner);
+        drop(unused);
+        self.0.changed.notify_one();
+    }
 }
 
 /// How the connection is.
@@ -56,8 +97,17 @@ pub(super) enum LaneState {
 impl Lane {
     pub(super) fn new(index: Option<usize>) -> Self {
         let state = LaneState::Connecting(Instant::now());
-        let inner = Inner { state, inbox: VecDeque::new(), load: 0, closing: false };
-        Self { index, inner: Mutex::new(inner), changed: Notify::new() }
+        let inner = Inner {
+            state,
+            inbox: VecDeque::new(),
+            load: 0,
+            closing: false,
+            holds: false,
+            claims: 0,
+            claimed: Instant::now(),
+            spare: None,
+        };
+        Self { index, inner: Mutex::new(inner), changed: Notify::new(), handed: Notify::new() }
     }
 
     /// Nothing is under way (any more).
@@ -69,7 +119,44 @@ impl Lane {
     }
 
     pub(super) fn state(&self) -> LaneState {
-        lock(&self.inner).state.clone()
+        let inner = lock(&self.inner);
+        if inner.claims > 0 { LaneState::Waiting(inner.claimed) } else { inner.state.clone() }
+    }
+
+    /// Texts can be spoken over it.
+    #[cfg(test)]
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state(), LaneState::Ready)
+    }
+
+    /// Claims its place, if it has one that it can give up: at once, or (`patient`) when its texts are spoken.
+    pub(super) fn claim(&self, patient: bool) -> Option<Claim<'_>> {
+        let mut inner = lock(&self.inner);
+        if !inner.holds || !(patient || inner.load == 0) {
+            return None;
+        }
+        if inner.claims == 0 {
+            inner.claimed = Instant::now();
+        }
+        inner.claims += 1;
+        drop(inner);
+        self.changed.notify_one();
+        Some(Claim(self))
+    }
+
+    /// Its place is claimed.
+    pub(super) fn is_asked(&self) -> bool {
+        lock(&self.inner).claims > 0
+    }
+
+    /// Gives up its place: to who claims it, or to the account.
+    fn give_up(&self, place: Place) {
+        let mut inner = lock(&self.inner);
+        inner.holds = false;
+        let free = if inner.claims > 0 { inner.spare.replace(place) } else { Some(place) };
+        drop(inner);
+        drop(free);
+        self.handed.notify_waiters();
     }
 
     fn set(&self, state: LaneState) {
@@ -135,6 +222,7 @@ impl Tts {
         let mut backoff = Backoff::new(self.driver.session.0 ^ 0x7474_7300);
         while !self.lane.is_closing() {
             let Some(place) = self.lane_place(index).await else { return };
+            lock(&self.lane.inner).holds = true;
             let pause = match self.connect_lane(index).await {
                 None => return,
                 Some(Ok(ws)) => self.use_lane(index, ws, &mut backoff).await,
@@ -144,8 +232,9 @@ impl Tts {
                     Some(if retry_in.is_zero() { backoff.after(&error) } else { retry_in.min(LOOK_AGAIN) })
                 }
             };
-            drop(place);
+            self.lane.give_up(place);
             let Some(pause) = pause else { return };
+            self.unless(|lane| lane.is_closing() || !lane.is_asked(), pending::<()>()).await;
             if !pause.is_zero() {
                 self.lane.retry_in(pause);
                 self.queue.changed.notify_one();
@@ -177,10 +266,22 @@ impl Tts {
             self.lane.set(LaneState::Connecting(Instant::now()));
         }
         count(&self.driver.counters.connects);
-        let connected = self.unless_closing(dialled(&pick.account, self.connect())).await?;
+        let stop = |lane: &Lane| lane.is_closing() || lane.is_asked();
+        let Some(connected) = self.unless(stop, dialled(&pick.account, self.connect())).await else {
+            self.roster.release(index);
+            let yielded = || StageError::new(ErrorClass::RetryNow, "yielded", "A request has the connection's place.");
+            let yielded = || Nobody { error: yielded(), retry_in: Duration::ZERO };
+            return (!self.lane.is_closing()).then(|| Err(yielded()));
+        };
         Some(match connected {
             Ok(ws) => {
-                self.roster.report(index, Ok(()));
+                // That a connection can be made is no news, and says nothing of what comes over it: only audio does.
+                match self.roster.refusal(index) {
+                    Some(Nobody { error, .. }) if error.code != SILENT && error.code != NO_ANSWER => {
+                        self.roster.report(index, Ok(()));
+                    }
+                    _ => self.roster.release(index),
+                }
                 Ok(ws)
             }
             Err(error) => {
@@ -221,6 +322,15 @@ impl Tts {
                     close(&mut ws).await;
                     return None;
                 }
+                End::Yielded { used } => {
+                    // First, so that no text is given to a connection that is gone.
+                    self.lane.lost();
+                    if used {
+                        let _ = send(&mut ws, WsMessage::text(elevenlabs::CLOSE_SOCKET)).await;
+                    }
+                    close(&mut ws).await;
+                    return Some(Duration::ZERO);
+                }
                 End::Unused => {
                     ws = match self.replaced(index, ws).await? {
                         Ok(new) => new,
@@ -240,6 +350,10 @@ impl Tts {
                     error
                 }
             };
+            // Over one that has spoken before, it is the network that fails; but if none ever speaks …
+            if !spoke && error.code == NO_ANSWER {
+                self.roster.report(index, Err(&error));
+            }
             if good && error.class == ErrorClass::RetryNow {
                 return Some(self.at_once());
             }
@@ -274,9 +388,14 @@ impl Tts {
 
     /// What `work` gives, unless the lane is closed before.
     async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.unless(Lane::is_closing, work).await
+    }
+
+    /// What `work` gives, unless the lane is to `stop` before.
+    async fn unless<T>(&self, stop: impl Fn(&Lane) -> bool, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
         loop {
-            if self.lane.is_closing() {
+            if stop(&self.lane) {
                 return None;
             }
             tokio::select! {

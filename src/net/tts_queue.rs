@@ -55,6 +55,18 @@ pub(super) struct TtsQueue {
     inner: Mutex<Inner>,
     /// Told about everything that is put in.
     pub(super) changed: Notify,
+    /// Wakes all who speak a text when one was cancelled.
+    cancelled: Notify,
+}
+
+/// What became of handing on a piece of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handed {
+    Done,
+    /// There was no room for it.
+    Full,
+    /// The text is not wanted any more.
+    Unwanted,
 }
 
 impl TtsQueue {
@@ -84,6 +96,7 @@ impl TtsQueue {
         let known = inner.live.len() < before;
         drop(inner);
         self.changed.notify_one();
+        self.cancelled.notify_waiters();
         known
     }
 
@@ -128,11 +141,36 @@ impl TtsQueue {
         lock(&self.inner).live.contains_key(&ticket)
     }
 
-    /// A text has ended; true if its end is to be told.
-    pub(super) fn finish(&self, ticket: u64) -> bool {
-        let wanted = lock(&self.inner).live.remove(&ticket).is_some();
-        self.changed.notify_one();
-        wanted
+    /// Ends when a text is not wanted any more.
+    pub(super) async fn unwanted(&self, ticket: u64) {
+        loop {
+            let told = self.cancelled.notified();
+            tokio::pin!(told);
+            // Before looking, so that a cancellation in between wakes us.
+            told.as_mut().enable();
+            if !self.is_wanted(ticket) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Hands on a piece of a text, or its end (`last`), with `offer`, which says whether there was room for it and
+    /// must not wait: it runs under the lock, so that nothing of a text is handed on once [`cancel`](Self::cancel)
+    /// has returned.
+    pub(super) fn hand_on(&self, ticket: u64, last: bool, offer: impl FnOnce() -> bool) -> Handed {
+        let mut inner = lock(&self.inner);
+        let handed = match inner.live.contains_key(&ticket) {
+            false => Handed::Unwanted,
+            true if offer() => Handed::Done,
+            true => Handed::Full,
+        };
+        if last && handed != Handed::Full {
+            inner.live.remove(&ticket);
+            drop(inner);
+            self.changed.notify_one();
+        }
+        handed
     }
 
     /// Empties everything; gives the segments whose end is to be told.
@@ -169,14 +207,17 @@ mod tests {
         assert!(queue.cancel(SegmentId(2)), "waiting");
         assert!(!queue.cancel(SegmentId(9)));
         assert!(!queue.is_wanted(first.ticket));
-        assert!(!queue.finish(first.ticket), "its end is not told");
+        let offered = || -> bool { panic!("its end is not told") };
+        assert_eq!(queue.hand_on(first.ticket, true, offered), Handed::Unwanted);
         assert!(queue.push(SegmentId(0), String::new()), "asked for again");
         queue.put_back(first);
         let second = queue.next().expect("a text");
         queue.put_back(second.clone());
         assert_eq!(queue.next().map(|job| job.segment), Some(SegmentId(1)));
-        assert!(queue.finish(second.ticket));
-        assert!(!queue.finish(second.ticket), "once");
+        assert_eq!(queue.hand_on(second.ticket, false, || true), Handed::Done);
+        assert_eq!(queue.hand_on(second.ticket, true, || false), Handed::Full);
+        assert_eq!(queue.hand_on(second.ticket, true, || true), Handed::Done, "it was kept");
+        assert_eq!(queue.hand_on(second.ticket, true, || true), Handed::Unwanted, "once");
         assert_eq!(queue.give_up_all(), [SegmentId(3), SegmentId(0)]);
         queue.close(Closing::Idle);
         assert!(queue.is_over());
@@ -192,7 +233,7 @@ mod tests {
         let late = queue.take_late(Instant::now());
         assert_eq!(late.len(), MOST_WAITING);
         for job in late {
-            assert!(queue.finish(job.ticket));
+            assert_eq!(queue.hand_on(job.ticket, true, || true), Handed::Done);
         }
         queue.close(Closing::Idle);
         assert!(!queue.push(SegmentId(1001), String::new()));

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message as WsMessage;
 use super::Odd;
 use super::counters::count;
 use super::transport::{Received, Ws, receive, send};
-use super::tts::{Failure, NO_AUDIO, Tts};
+use super::tts::{Failure, NO_ANSWER, NO_AUDIO, SILENT, Tts, cut_short};
 use super::tts_queue::Job;
 use crate::provider::alignment::{Aligned, Tracker};
 use crate::provider::elevenlabs::{self, INACTIVITY_S, MAX_CONTEXTS, Message, PcmJoiner};
@@ -36,6 +36,8 @@ const MOST_SILENT: usize = 2;
 pub(super) enum End {
     /// As asked; `used` if a text was spoken.
     Done { used: bool },
+    /// A request of this session is to have its place among the account's; `used` if a text was spoken.
+    Yielded { used: bool },
     /// It had nothing to do for so long that the vendor will close it.
     Unused,
     /// By the other side or the network, while nothing was to be said.
@@ -99,6 +101,7 @@ impl Tts {
         }
         while let Some(job) = self.lane.take() {
             self.lane.done();
+            self.roster.release(index);
             self.queue.put_back(job);
         }
         self.queue.changed.notify_one();
@@ -112,15 +115,18 @@ impl Tts {
             if self.lane.is_closing() {
                 return Ok(End::Done { used: talk.begun > 0 });
             }
+            if self.lane.is_asked() && self.lane.load() == 0 {
+                return Ok(End::Yielded { used: talk.begun > 0 });
+            }
             while talk.contexts.len() < MAX_CONTEXTS
                 && let Some(job) = self.lane.take()
             {
-                self.begin(ws, talk, job).await?;
+                self.begin(ws, talk, index, job).await?;
             }
             let silence = self.give_up_silent(talk, index).await;
             // One text may be at fault; where several stay without audio the connection is.
             if talk.contexts.values().filter(|context| context.over).count() >= MOST_SILENT {
-                return Err(StageError::new(ErrorClass::RetryNow, "no_audio", "The synthesiser gives no audio."));
+                return Err(StageError::new(ErrorClass::RetryNow, SILENT, "The synthesiser gives no audio."));
             }
             let now = Instant::now();
             let busy = talk.contexts.values().any(|context| !context.over);
@@ -129,7 +135,7 @@ impl Tts {
             }
             let (ping, dead) = if busy { (PING_BUSY, DEAD_BUSY) } else { (PING_IDLE, DEAD_IDLE) };
             if now >= talk.heard + dead {
-                return Err(StageError::new(ErrorClass::RetryNow, "no_answer", "The synthesiser does not answer."));
+                return Err(StageError::new(ErrorClass::RetryNow, NO_ANSWER, "The synthesiser does not answer."));
             }
             let quiet = talk.heard.max(talk.pinged) + ping;
             if now >= quiet {
@@ -162,9 +168,10 @@ impl Tts {
     }
 
     /// Gives a text to the synthesiser.
-    async fn begin(&self, ws: &mut Ws, talk: &mut Talk, job: Job) -> Result<(), StageError> {
+    async fn begin(&self, ws: &mut Ws, talk: &mut Talk, index: usize, job: Job) -> Result<(), StageError> {
         if !self.queue.is_wanted(job.ticket) {
             self.lane.done();
+            self.roster.release(index);
             self.queue.changed.notify_one();
             return Ok(());
         }
@@ -270,7 +277,11 @@ impl Tts {
                 count(&self.driver.counters.tts_bad_alignments);
             }
             for chunk in chunks {
-                context.given |= matches!(chunk, SpeechChunk::Audio(_));
+                let audio = matches!(chunk, SpeechChunk::Audio(_));
+                if audio && !context.given {
+                    self.heard(index);
+                }
+                context.given |= audio;
                 self.deliver(&context.job, chunk).await;
             }
             // Those behind it wait for it.
@@ -279,12 +290,13 @@ impl Tts {
                 other.heard = now;
             }
         }
-        if last && let Some(Context { job, given, over: false, .. }) = talk.contexts.remove(&name) {
+        if last && let Some(Context { job, given, over: false, tracker, .. }) = talk.contexts.remove(&name) {
             self.lane.done();
-            let silent = || StageError::new(ErrorClass::RetryNow, "no_audio", "The synthesiser gave no sound.");
-            let result = match given || !self.queue.is_wanted(job.ticket) {
-                true => Ok(()),
-                false => Err(Failure { error: silent(), given, dropped: false }),
+            let silent = || StageError::new(ErrorClass::RetryNow, SILENT, "The synthesiser gave no sound.");
+            let result = match self.queue.is_wanted(job.ticket) {
+                true if !given => Err(Failure { error: silent(), given, dropped: false }),
+                true if tracker.falls_short() => Err(Failure { error: cut_short(), given, dropped: false }),
+                _ => Ok(given),
             };
             self.ended(job, index, result).await;
         }
@@ -314,7 +326,7 @@ impl Tts {
         let names: Vec<String> =
             talk.contexts.iter().filter(|(_, context)| silent(context)).map(|(name, _)| name.clone()).collect();
         for name in names {
-            let error = StageError::new(ErrorClass::RetryNow, "no_audio", "No audio comes for this text.");
+            let error = StageError::new(ErrorClass::RetryNow, SILENT, "No audio comes for this text.");
             self.give_up(talk, index, &name, error, false).await;
         }
         let due = |context: &Context| context.heard + if context.over { FORGET } else { NO_AUDIO };

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::SpeechChunk;
-use super::text::is_border;
+use super::text::{is_border, says_something};
 
 /// A word that lacks so little at the end of a chunk is as good as spoken: who heard that much must not hear it again
 /// if the rest does not come.
@@ -102,6 +102,8 @@ pub struct Tracker {
     contradicted: bool,
     /// It was told that words will be reached.
     promised: bool,
+    /// Audio came without an alignment since the last one: nobody knows which words it speaks.
+    unaligned: bool,
 }
 
 impl Tracker {
@@ -115,6 +117,7 @@ impl Tracker {
             borders: VecDeque::new(),
             contradicted: false,
             promised: false,
+            unaligned: false,
         }
     }
 
@@ -123,8 +126,18 @@ impl Tracker {
         self.contradicted
     }
 
+    /// No more audio comes: whether the alignment shows that words of the text were never spoken. False where there
+    /// was none, where it was contradicted, and where it does not cover the last of the audio.
+    pub fn falls_short(&self) -> bool {
+        let known = self.matched > 0 && !self.contradicted && !self.unaligned;
+        known && says_something(&self.text[self.matched..])
+    }
+
     /// What one chunk gives: its audio, cut where words end. An alignment is announced by `Reached(0)`.
     pub fn push(&mut self, samples: Vec<i16>, aligned: Aligned) -> Vec<SpeechChunk> {
+        if aligned != Aligned::None || !samples.is_empty() {
+            self.unaligned = aligned == Aligned::None;
+        }
         if !self.contradicted && !self.take(samples.len() as u64, aligned) {
             self.contradicted = true;
             self.borders.clear();

@@ -79,6 +79,11 @@ impl Circuit {
         self.error.as_ref().filter(|_| self.until.is_some())
     }
 
+    /// The probe was given up before anything became of it: another one may go at once.
+    pub fn released(&mut self) {
+        self.probe = None;
+    }
+
     /// The provider has served.
     pub fn succeeded(&mut self) {
         *self = Circuit::default();

@@ -144,11 +144,6 @@ pub fn close_context(context: &str) -> String {
     Out { context_id: context, close_context: true, ..Out::default() }.json()
 }
 
-/// Keeps an open context from timing out.
-pub fn keep_context_alive(context: &str) -> String {
-    Out { text: Some(""), context_id: context, ..Out::default() }.json()
-}
-
 /// A message from the server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {

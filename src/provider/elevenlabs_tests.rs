@@ -45,7 +45,6 @@ fn messages_out_are_the_vendors() {
         ),
         (say("s1", "Hola \"tú\"."), json!({"text": "Hola \"tú\". ", "context_id": "s1", "flush": true})),
         (close_context("s1"), json!({"context_id": "s1", "close_context": true})),
-        (keep_context_alive("s1"), json!({"text": "", "context_id": "s1"})),
         (CLOSE_SOCKET.to_owned(), json!({"close_socket": true})),
     ] {
         assert_eq!(serde_json::from_str::<Value>(&message).ok(), Some(want), "{message}");

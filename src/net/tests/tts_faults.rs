@@ -28,7 +28,7 @@ use crate::net::FromNet;
 use crate::provider::test_config::{config, language};
 use crate::provider::{ErrorClass, LinkState, SpeechChunk, Stage, StageError};
 
-fn open(media: &mut Media, session: SessionId, settings: &[(&str, &str)]) {
+pub(super) fn open(media: &mut Media, session: SessionId, settings: &[(&str, &str)]) {
     let config = Arc::new(config(settings));
     media.apply(NetCommand::OpenTts { session, target: language("es"), config, rate: 16_000 });
 }
@@ -45,7 +45,7 @@ fn ready(media: &mut Media, wanted: &str) {
     link(media, wanted, |state| *state == LinkState::Ready);
 }
 
-fn failure(end: SpeechChunk) -> StageError {
+pub(super) fn failure(end: SpeechChunk) -> StageError {
     match end {
         SpeechChunk::Failed(error) => error,
         other => panic!("not a failure: {other:?}"),
@@ -53,7 +53,7 @@ fn failure(end: SpeechChunk) -> StageError {
 }
 
 /// What was given for a segment, without its end: lengths of audio and marks.
-fn given(media: &Media, wanted: u64) -> Vec<String> {
+pub(super) fn given(media: &Media, wanted: u64) -> Vec<String> {
     let chunks = media.seen.iter().filter_map(|message| match message {
         FromNet::Speech { segment, chunk, .. } if *segment == SegmentId(wanted) => Some(chunk),
         _ => None,
@@ -68,7 +68,7 @@ fn given(media: &Media, wanted: u64) -> Vec<String> {
 }
 
 /// Audio of `samples` samples for characters of 10 ms each.
-fn aligned(context: &Value, chars: &str, samples: usize) -> Value {
+pub(super) fn aligned(context: &Value, chars: &str, samples: usize) -> Value {
     let starts: Vec<usize> = (0..chars.chars().count()).map(|i| i * 10).collect();
     let alignment = json!({"chars": chars.chars().map(String::from).collect::<Vec<_>>(),
         "charStartTimesMs": starts, "charDurationsMs": vec![10; starts.len()]});
@@ -77,12 +77,12 @@ fn aligned(context: &Value, chars: &str, samples: usize) -> Value {
     message
 }
 
-async fn last(peer: &mut Peer, context: &Value) {
+pub(super) async fn last(peer: &mut Peer, context: &Value) {
     peer.send(json!({"isFinal": true, "contextId": context})).await;
 }
 
 /// The next text of a peer: its context and itself.
-async fn text(peer: &mut Peer) -> Option<(Value, String)> {
+pub(super) async fn text(peer: &mut Peer) -> Option<(Value, String)> {
     loop {
         let message = next(peer).await?;
         if message["flush"] == true {
@@ -91,7 +91,7 @@ async fn text(peer: &mut Peer) -> Option<(Value, String)> {
     }
 }
 
-async fn is_request(tcp: &TcpStream) -> bool {
+pub(super) async fn is_request(tcp: &TcpStream) -> bool {
     let mut head = [0; 4];
     while tcp.peek(&mut head).await.is_ok_and(|n| n > 0 && n < 4) {
         tokio::task::yield_now().await;
@@ -110,7 +110,7 @@ async fn serve(tcp: TcpStream, notes: &Notes, value: u8) {
 }
 
 /// Replies to one request with a status and raw bytes.
-async fn bytes(tcp: &mut TcpStream, head: &str, body: &[u8]) {
+pub(super) async fn bytes(tcp: &mut TcpStream, head: &str, body: &[u8]) {
     let head = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n", body.len());
     let _ = tcp.write_all(&[head.as_bytes(), body].concat()).await;
 }
