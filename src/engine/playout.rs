@@ -14,6 +14,9 @@ use crate::config::Language;
 
 /// How long the largest recent pull is remembered: two windows of this length.
 const LEAD_WINDOW: Duration = Duration::from_secs(30);
+/// So much of a segment is there before it begins: more than one pull takes, so that a first crumb from the synthesiser
+/// is not followed by a hole.
+const BEGIN: Duration = Duration::from_millis(25);
 /// After a segment ran dry in its middle, the next ones wait for this much more audio before they begin …
 const HOLD_STEP: Duration = Duration::from_millis(60);
 /// … up to this much; a segment that came evenly takes a quarter off again.
@@ -305,7 +308,8 @@ impl Playout {
                         self.dry += 1;
                         self.hold = (self.hold + HOLD_STEP).min(HOLD_MAX);
                     }
-                    if item.waits && there < self.hold && !s.over {
+                    let hold = if item.start.is_none() { self.hold.max(BEGIN) } else { self.hold };
+                    if item.waits && there < hold && !s.over {
                         break;
                     }
                     item.waits &= there.is_zero();

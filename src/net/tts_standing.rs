@@ -15,9 +15,15 @@ impl Tts {
         if self.driver.meter.check(Stage::Tts).is_err() {
             return None;
         }
-        let mut all = 0..self.roster.providers().len();
-        let ready = |index| self.lane.index != Some(index) || matches!(self.lane.state(), LaneState::Ready);
-        all.find(|index| self.roster.works(*index) && ready(*index))
+        let lane = self.lane.state();
+        // A host that the websocket does not trust is the same over HTTP.
+        let untrusted = matches!(&lane, LaneState::Down(error, _) if error.code == "tls");
+        let ready = |index: usize, provider: TtsProvider| match provider {
+            TtsProvider::ElevenlabsHttp if untrusted => false,
+            _ => self.lane.index != Some(index) || matches!(lane, LaneState::Ready),
+        };
+        let mut all = self.roster.providers().enumerate();
+        all.find(|(index, provider)| self.roster.works(*index) && ready(*index, *provider)).map(|(index, _)| index)
     }
 
     /// Tells the room who serves now, if that has changed; `error` is why the one before does not.
