@@ -109,11 +109,12 @@ impl Stt {
     /// waits (and its time runs).
     async fn connect_replay(&self, pick: Option<Pick<SttProvider>>) -> Result<Connection, Refused> {
         let place = loop {
+            // Not a place to give back at once: that would wake all who wait for one.
             let live = lock(&self.serving).is_some() || self.over.load(Ordering::Acquire);
-            match self.places.try_place(self.config.deepgram.max_streams).filter(|_| live) {
-                Some(place) => break place,
-                None => sleep(PLACE_EVERY).await,
+            if live && let Some(place) = self.places.try_place(self.config.deepgram.max_streams) {
+                break place;
             }
+            sleep(PLACE_EVERY).await;
         };
         let pick = self.choose(pick)?;
         self.connect(&pick, place).await.map_err(|error| Refused::By(pick.index, pick.provider, error))
