@@ -10,7 +10,7 @@ use super::accounts::Pick;
 use super::counters::count;
 use super::runtime::lock;
 use super::stt::{Refused, Role, Stt};
-use super::stt_queue::SttQueue;
+use super::stt_queue::{Broken, SttQueue};
 use super::stt_stream::{Connection, End};
 use super::transport::Backoff;
 use crate::config::SttProvider;
@@ -37,7 +37,11 @@ pub(super) struct Gap {
 impl Stt {
     /// Makes the gap of a connection that was lost, if anything was said in it.
     pub(super) async fn open_gap(&self) {
-        let Some((queue, start, end)) = self.queue.gap() else { return };
+        let (queue, start, end) = match self.queue.gap() {
+            None => return,
+            Some(Broken::New(queue, start, end)) => (queue, start, end),
+            Some(Broken::Longer(queue)) => return self.lengthen_gap(&queue).await,
+        };
         count(&self.driver.counters.replays);
         self.event(SttEvent::Replaying { start, end }).await;
         let given_up = {
@@ -50,6 +54,29 @@ impl Stt {
             self.close_gap(gap).await;
         }
         self.changed.notify_one();
+    }
+
+    /// A gap that was still open takes in what another lost connection was sent; it gets the time for that.
+    async fn lengthen_gap(&self, queue: &Arc<SttQueue>) {
+        let span = {
+            let mut gaps = lock(&self.gaps);
+            let Some(gap) = gaps.iter_mut().find(|gap| Arc::ptr_eq(&gap.queue, queue)) else { return };
+            gap.end = queue.end().unwrap_or(gap.end).max(gap.end);
+            gap.deadline = Instant::now() + (gap.end - gap.start) + REPLAY_GRACE;
+            (gap.start, gap.end)
+        };
+        self.event(SttEvent::Replaying { start: span.0, end: span.1 }).await;
+    }
+
+    /// Until the time of the gap that is being recognised again is over.
+    async fn expiry(&self) {
+        loop {
+            let deadline = lock(&self.gaps).front().map(|gap| gap.deadline);
+            match deadline {
+                Some(deadline) if deadline > Instant::now() => tokio::time::sleep_until(deadline).await,
+                _ => return,
+            }
+        }
     }
 
     /// Recognises the gaps again, one after the other, until the live stream is over and none is left.
@@ -102,7 +129,10 @@ impl Stt {
                 sleep(pause).await;
             }
         };
-        let _ = tokio::time::timeout_at(gap.deadline, work).await;
+        tokio::select! {
+            () = work => {}
+            () = self.expiry() => {}
+        }
     }
 
     /// A connection for a gap. The live stream goes first: as long as it has none, or the account no place, the gap

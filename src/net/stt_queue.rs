@@ -96,10 +96,19 @@ pub(super) enum Next {
     Nothing,
 }
 
+/// What a lost connection leaves to be recognised again.
+pub(super) enum Broken {
+    /// A gap of its own: its audio, and the span known of it so far.
+    New(Arc<SttQueue>, Duration, Duration),
+    /// This gap, which was still open, takes it in.
+    Longer(Arc<SttQueue>),
+}
+
 /// The queue. The media thread holds the lock for a few list operations only.
 pub(super) struct SttQueue {
     rate: u32,
     replaced: AtomicBool,
+    given_up: AtomicBool,
     inner: Mutex<Inner>,
     /// Told about everything that is put in.
     pub(super) changed: Notify,
@@ -122,7 +131,13 @@ impl SttQueue {
             closing: None,
             follower: None,
         };
-        Self { rate, replaced: AtomicBool::new(false), inner: Mutex::new(inner), changed: Notify::new() }
+        Self {
+            rate,
+            replaced: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+            changed: Notify::new(),
+        }
     }
 
     pub(super) fn rate(&self) -> u32 {
@@ -257,10 +272,24 @@ impl SttQueue {
 
     /// The connection is gone. Gives what must be recognised again, as a queue of its own that also takes in what is
     /// sent here next, up to a pause; and the span known of it so far.
-    pub(super) fn gap(&self) -> Option<(Arc<SttQueue>, Duration, Duration)> {
+    ///
+    /// Where the last gap still waits for its pause, it holds all that this connection was sent, and grows instead: a
+    /// gap that ended here would cut the word that is being said.
+    pub(super) fn gap(&self) -> Option<Broken> {
         let mut inner = lock(&self.inner);
         for (start, end) in inner.let_go.take() {
             inner.lost.add(start, end);
+        }
+        let ends = inner.closing.is_some() && inner.items.is_empty();
+        if let Some((former, tail)) = inner.follower.as_mut().filter(|(former, _)| !former.is_given_up()) {
+            let former = Arc::clone(former);
+            *tail = Tail::default();
+            inner.unanswered.take();
+            if ends {
+                former.close();
+                inner.follower = None;
+            }
+            return Some(Broken::Longer(former));
         }
         let pieces: Vec<Piece> = replay::worth_replaying(inner.unanswered.take(), self.rate);
         let (start, last) = (pieces.first()?.0, pieces.last()?);
@@ -270,15 +299,11 @@ impl SttQueue {
         for (at, samples) in pieces {
             gap.push(at, samples);
         }
-        // A gap that is still open ends here: this one follows it.
-        if let Some((former, _)) = inner.follower.take() {
-            former.close();
-        }
-        match inner.closing.is_some() && inner.items.is_empty() {
+        match ends {
             true => gap.close(),
             false => inner.follower = Some((Arc::clone(&gap), Tail::default())),
         }
-        Some((gap, start, end))
+        Some(Broken::New(gap, start, end))
     }
 
     /// Nothing more is sent here: a gap that waits for a pause is complete.
@@ -321,8 +346,14 @@ impl SttQueue {
         }
     }
 
+    /// Nobody takes anything out any more.
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
     /// The stream is over: what still waits is lost too.
     pub(super) fn give_up_all(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
         self.give_up_unanswered();
         let mut inner = lock(&self.inner);
         for item in std::mem::take(&mut inner.items) {
@@ -404,6 +435,43 @@ mod tests {
         queue.take(usize::MAX, &mut Vec::new())
     }
 
+    fn new_gap(queue: &SttQueue) -> (Arc<SttQueue>, Duration, Duration) {
+        match queue.gap() {
+            Some(Broken::New(gap, start, end)) => (gap, start, end),
+            Some(Broken::Longer(_)) => panic!("the last gap is still open"),
+            None => panic!("nobody spoke"),
+        }
+    }
+
+    #[test]
+    fn a_gap_that_is_still_open_grows_so_that_no_word_is_cut() {
+        let queue = SttQueue::new(8000);
+        let push = |at: u64, length: u64, value: i16| {
+            queue.push(ms(at), vec![value; (length * 8) as usize]);
+            drain(&queue);
+        };
+        push(0, 1000, 9000);
+        let (gap, ..) = new_gap(&queue);
+        // The next connection is lost in the middle of a word, and the one behind it 100 ms before a pause.
+        for (at, length) in [(1000, 15), (1015, 100)] {
+            push(at, length, 9000);
+            match queue.gap() {
+                Some(Broken::Longer(same)) => assert!(Arc::ptr_eq(&same, &gap)),
+                _ => panic!("the gap is still open"),
+            }
+        }
+        push(1115, 100, 9000);
+        push(1215, 120, 0);
+        assert!(gap.closing().is_some());
+        assert_eq!(gap.next(), Next::Audio(1335 * 8));
+        // One that nobody recognises any more takes nothing in.
+        push(1335, 100, 9000);
+        let (late, ..) = new_gap(&queue);
+        late.give_up_all();
+        push(1435, 100, 9000);
+        assert_eq!(new_gap(&queue).1, ms(1435));
+    }
+
     #[test]
     fn a_gap_holds_what_nobody_answered_for_up_to_the_next_pause() {
         let queue = SttQueue::new(8000);
@@ -411,7 +479,7 @@ mod tests {
         queue.push(ms(0), loud(1000));
         drain(&queue);
         queue.answered(ms(400));
-        let (gap, start, end) = queue.gap().expect("there is speech");
+        let (gap, start, end) = new_gap(&queue);
         assert_eq!((start, end), (ms(400), ms(1000)));
         // What follows goes to both, until there is a pause.
         queue.push(ms(1000), loud(200));
@@ -426,7 +494,7 @@ mod tests {
         gap.rewind();
         assert_eq!(drain(&gap).first(), Some(&(ms(1000), 200 * 8)));
         // A second loss: its gap begins where the first one's live stream began.
-        let (second, start, _) = queue.gap().expect("there is speech");
+        let (second, start, _) = new_gap(&queue);
         assert_eq!(start, ms(1000));
         queue.end_gap();
         assert!(second.closing().is_some());
@@ -441,7 +509,7 @@ mod tests {
             queue.push(ms(n), vec![9000; 8]);
             drain(&queue);
         }
-        let (gap, start, end) = queue.gap().expect("there is speech");
+        let (gap, start, end) = new_gap(&queue);
         assert_eq!((start, end), (ms(0), ms(10_000)));
         // And its longest tail.
         for n in 10_000..13_000 {
@@ -464,7 +532,7 @@ mod tests {
             queue.push(ms(second * 1000), vec![9000; 8000]);
             drain(&queue);
         }
-        let (_, start, end) = queue.gap().expect("there is speech");
+        let (_, start, end) = new_gap(&queue);
         assert_eq!((start, end), (ms(3000), ms(13_000)));
         assert_eq!(queue.take_lost(), [(ms(1000), ms(3000))]);
     }
