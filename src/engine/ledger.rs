@@ -5,19 +5,34 @@
 
 use std::time::Duration;
 
-use crate::provider::{SttEvent, Transcript};
+use crate::config::LedgerConfig;
+use crate::provider::{SttEvent, Transcript, Word};
 
-/// When words are committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// At final results.
-    #[default]
+/// Why a span was let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The recogniser said that it will not change.
     Final,
+    /// It was recognised again after a connection was lost.
+    Recovered,
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::Final => f.write_str("final"),
+            Why::Recovered => f.write_str("recovered"),
+        }
+    }
 }
 
 /// A span of speech that will not change any more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Commit {
+    /// Why now.
+    pub why: Why,
+    /// Its words with their session times; empty where the recogniser gives none.
+    pub words: Vec<Word>,
     /// What was said.
     pub text: String,
     /// Session time of its first word.
@@ -30,9 +45,10 @@ pub struct Commit {
 const MOST_HELD: usize = 512;
 
 /// The ledger of one speaker.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Ledger {
-    policy: Policy,
+    #[expect(dead_code, reason = "policies other than `final` follow")]
+    config: LedgerConfig,
     /// Session time up to which everything is committed.
     committed_to: Duration,
     repeated: u64,
@@ -44,8 +60,8 @@ pub struct Ledger {
 
 impl Ledger {
     /// An empty ledger.
-    pub fn new(policy: Policy) -> Self {
-        Ledger { policy, ..Ledger::default() }
+    pub fn new(config: LedgerConfig) -> Self {
+        Ledger { config, committed_to: Duration::ZERO, repeated: 0, replays: Vec::new(), held: Vec::new() }
     }
 
     /// Words that came again after they were committed, and were dropped.
@@ -66,22 +82,22 @@ impl Ledger {
 
     /// Takes a recogniser's report; returns the spans to be translated now, in the order in which they were said.
     pub fn hear(&mut self, event: &SttEvent) -> Vec<Commit> {
-        match (self.policy, event) {
-            (Policy::Final, SttEvent::Final { transcript, .. }) => {
+        match event {
+            SttEvent::Final { transcript, .. } => {
                 self.held.push(transcript.clone());
                 if self.held.len() > MOST_HELD {
                     self.replays.clear();
                 }
             }
-            (Policy::Final, SttEvent::Recovered(transcript)) => return self.commit(transcript).into_iter().collect(),
-            (_, SttEvent::Replaying { start, end }) => {
+            SttEvent::Recovered(transcript) => return self.commit(transcript, Why::Recovered).into_iter().collect(),
+            SttEvent::Replaying { start, end } => {
                 match self.replays.iter_mut().find(|(known, _)| known == start) {
                     Some(known) => known.1 = *end,
                     None => self.replays.push((*start, *end)),
                 }
                 self.replays.sort_unstable();
             }
-            (_, SttEvent::Replayed { start, .. }) => self.replays.retain(|(known, _)| known != start),
+            SttEvent::Replayed { start, .. } => self.replays.retain(|(known, _)| known != start),
             _ => {}
         }
         self.release()
@@ -94,10 +110,10 @@ impl Ledger {
         let waits = |t: &Transcript| until.is_some_and(|until| (t.start + t.end) / 2 > until);
         let (held, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held).into_iter().partition(waits);
         self.held = held;
-        free.iter().filter_map(|transcript| self.commit(transcript)).collect()
+        free.iter().filter_map(|transcript| self.commit(transcript, Why::Final)).collect()
     }
 
-    fn commit(&mut self, transcript: &Transcript) -> Option<Commit> {
+    fn commit(&mut self, transcript: &Transcript, why: Why) -> Option<Commit> {
         if transcript.text.trim().is_empty() {
             return None;
         }
@@ -109,6 +125,8 @@ impl Ledger {
             }
             self.committed_to = transcript.end;
             return Some(Commit {
+                why,
+                words: Vec::new(),
                 text: transcript.text.trim().to_owned(),
                 start: transcript.start,
                 end: transcript.end,
@@ -129,14 +147,19 @@ impl Ledger {
             words.join(" ")
         };
         self.committed_to = last.end.max(self.committed_to);
-        Some(Commit { text, start: transcript.words[first].start, end: last.end })
+        let (start, end) = (transcript.words[first].start, last.end);
+        Some(Commit { why, words: transcript.words[first..].to_vec(), text, start, end })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::Word;
+    use crate::provider::test_config::config;
+
+    fn finals() -> Ledger {
+        Ledger::new(config(&[("ledger.policy", "final")]).ledger)
+    }
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -169,7 +192,7 @@ mod tests {
             (&[], true, None),
             (&[("bye", 2000, 2200)], true, Some("bye")),
         ];
-        let mut ledger = Ledger::new(Policy::Final);
+        let mut ledger = finals();
         for (i, (words, is_final, want)) in script.iter().enumerate() {
             let got: Vec<String> = ledger.hear(&heard(words, *is_final)).into_iter().map(|c| c.text).collect();
             assert_eq!(got, want.iter().map(|text| text.to_string()).collect::<Vec<_>>(), "row {i}");
@@ -180,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_provider_without_word_times() {
-        let mut ledger = Ledger::new(Policy::Final);
+        let mut ledger = finals();
         let report = |text: &str, start, end| SttEvent::Final {
             transcript: Transcript { text: text.into(), words: vec![], start: ms(start), end: ms(end), language: None },
             speech_final: true,
@@ -193,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_replayed_comes_before_what_was_said_after_it() {
-        let mut ledger = Ledger::new(Policy::Final);
+        let mut ledger = finals();
         let mut hear = |event: SttEvent| ledger.hear(&event).into_iter().map(|c| c.text).collect::<Vec<_>>().join("|");
         let recovered = |words: &[(&str, u64, u64)]| match heard(words, true) {
             SttEvent::Final { transcript, .. } => SttEvent::Recovered(transcript),
@@ -224,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_results_waits_no_longer() {
-        let mut ledger = Ledger::new(Policy::Final);
+        let mut ledger = finals();
         ledger.hear(&SttEvent::Replaying { start: ms(0), end: ms(1) });
         let mut committed = 0;
         for i in 0..=MOST_HELD as u64 {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::activity::Activity;
 use super::cue::Cue;
-use super::ledger::{Ledger, Policy};
+use super::ledger::Ledger;
 use super::level::Gain;
 use super::original::Original;
 use super::playout::{Lead, Playout};
 use super::resample::Resampler;
 use super::time::{SampleClock, TimeMap};
-use crate::config::{Language, LedgerPolicy, SessionConfig};
+use crate::config::{Language, SessionConfig};
 use crate::provider::{ErrorClass, LinkState};
 
 /// A provider that was lost for less than this may come back before anybody notices.
@@ -213,9 +213,6 @@ impl Member {
         let lead = Lead::new(config.playout.lead_min, config.playout.lead_max);
         let mut map = TimeMap::default();
         map.observe(Duration::ZERO, now);
-        let policy = match config.ledger_policy {
-            LedgerPolicy::Final => Policy::Final,
-        };
         Member {
             clock: SampleClock::new(config.rate_in),
             map,
@@ -224,7 +221,7 @@ impl Member {
             activity: Activity::default(),
             answered_to: Duration::ZERO,
             muted: false,
-            ledger: Ledger::new(policy),
+            ledger: Ledger::new(config.ledger.clone()),
             context: VecDeque::new(),
             stt: None,
             mt: Link::default(),

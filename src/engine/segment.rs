@@ -13,6 +13,9 @@ use crate::provider::StageError;
 /// No word is spoken for longer; a mark that is further behind cannot be the last word's.
 const LONGEST_WORD: Duration = Duration::from_secs(3);
 
+/// A word of which no more than this is missing at its end counts as whole in somebody's ear.
+const KEPT_BACK: Duration = Duration::from_millis(12);
+
 /// Where a segment's text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -95,6 +98,17 @@ impl Target {
             reached: None,
             resume_at: None,
         }
+    }
+
+    /// The audio that may be given to listeners. Of a word whose end has not come yet the last bit is kept back: should
+    /// synthesis break off there, the word is begun again, and must not have been heard almost whole before.
+    pub fn playable(&self) -> &[i16] {
+        if self.is_over() {
+            return &self.audio;
+        }
+        let kept_back = (KEPT_BACK.as_millis() as usize * self.rate as usize) / 1000;
+        let safe = self.begun.samples.max(self.reached.map_or(0, |mark| mark.samples));
+        &self.audio[..self.audio.len().saturating_sub(kept_back).max(safe)]
     }
 
     /// Some audio has come for the attempt under way.

@@ -61,6 +61,8 @@ struct Outcome {
     originals: u64,
     /// From the end of each sentence in the mouth to its end in the ear, in ms.
     lags: Vec<f64>,
+    /// (word, begin, end in seconds) as the ear heard it; no word where it was damaged.
+    heard: Vec<(Option<u16>, f64, f64)>,
 }
 
 fn lane(gateway: &Gateway, number: usize, sentences: u16, faulty: bool) -> Outcome {
@@ -125,7 +127,8 @@ fn judge(heard: &[i16], sentences: u16, drops: u64, ends: &[f64]) -> Outcome {
     let mut numbers = Vec::new();
     for event in all {
         match event {
-            Heard::Word { token, end, .. } => {
+            Heard::Word { token, start, end } => {
+                outcome.heard.push((Some(token.n), start, end));
                 // The speaker's own voice, while translation was down for longer than 400 ms.
                 if token.language() != "es" {
                     outcome.originals += 1;
@@ -136,7 +139,10 @@ fn judge(heard: &[i16], sentences: u16, drops: u64, ends: &[f64]) -> Outcome {
                     outcome.lags.push((end - ends[usize::from(token.n / PER_SENTENCE)]) * 1000.0);
                 }
             }
-            Heard::Damaged { .. } => outcome.damaged += 1,
+            Heard::Damaged { start, end } => {
+                outcome.heard.push((None, start, end));
+                outcome.damaged += 1;
+            }
         }
     }
     let said = 0..sentences * PER_SENTENCE;
@@ -212,6 +218,12 @@ fn a_drop_in_every_sentence_and_every_word_is_heard_once() {
         let here = silent.len() + o.doubled.len() + o.out_of_order as usize;
         if here > 0 {
             println!("lane {number}: lost untold {silent:?}, doubled {:?}, {} out of order", o.doubled, o.out_of_order);
+            for odd in silent.iter().chain(&o.doubled) {
+                let near = |n: &Option<u16>| n.is_some_and(|n| n.abs_diff(*odd) <= 2);
+                let from = o.heard.iter().position(|(n, ..)| near(n)).unwrap_or_default();
+                let to = o.heard.iter().rposition(|(n, ..)| near(n)).unwrap_or_default();
+                println!("  around {odd}: {:?}", &o.heard[from..=to]);
+            }
         }
         assert!(*faulty || here == 0, "lane {number} has no faults");
         wrong += here;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::ledger::{Commit, Why};
 use super::super::member::TtsLine;
 use super::super::playout::Source;
 use super::super::segment::{Origin, Progress, Segment, Target, reason, speech_lost};
@@ -11,7 +12,7 @@ use super::Room;
 use super::membership::tts_rate;
 use crate::config::Language;
 use crate::event::EventKind;
-use crate::provider::{DirectEvent, ErrorClass, Stage, StageError};
+use crate::provider::{DirectEvent, ErrorClass, Stage, StageError, Transcript};
 
 /// Once speech has begun to come, it may stop for this long before the rest is asked for anew. The network's own
 /// deadlines are shorter; this is for when it does not even report.
@@ -26,7 +27,8 @@ impl Room {
     }
 
     /// A span of a session's speech will not change any more: it goes to everybody who hears another language.
-    pub(super) fn commit(&mut self, speaker: SessionId, text: String, start: Duration, end: Duration) {
+    pub(super) fn commit(&mut self, speaker: SessionId, commit: Commit) {
+        let Commit { text, start, end, .. } = commit;
         let now = self.now;
         let Some(member) = self.members.get_mut(&speaker) else { return };
         let (source, config) = (member.config.language, member.config.clone());
@@ -185,7 +187,8 @@ impl Room {
         };
         match event {
             DirectEvent::Begin(transcript) => {
-                self.commit(session, transcript.text, transcript.start, transcript.end);
+                let Transcript { text, start, end, words, .. } = transcript;
+                self.commit(session, Commit { why: Why::Final, words, text, start, end });
                 // The text comes from the same provider: what `commit` asked of the translator is not wanted.
                 self.outputs.retain(|o| !matches!(o, super::Output::Net(NetCommand::Translate(j)) if j.session == session && j.target == target));
                 let now = self.now;
@@ -367,7 +370,7 @@ impl Room {
     /// A segment's audio as playout needs it.
     pub(super) fn source(&self, id: SegmentId, target: Language) -> Option<Source<'_>> {
         let t = self.segments.get(&id)?.targets.get(&target)?;
-        Some(Source { audio: &t.audio, rate: t.rate, over: t.is_over() })
+        Some(Source { audio: t.playable(), rate: t.rate, over: t.is_over() })
     }
 }
 

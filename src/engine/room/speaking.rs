@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::super::ledger::Commit;
 use super::super::level::is_quiet;
 use super::super::member::Member;
 use super::super::resample::Resampler;
@@ -154,8 +153,8 @@ impl Room {
                 }
             }
         }
-        for Commit { text, start, end } in commits {
-            self.commit(session, text, start, end);
+        for commit in commits {
+            self.commit(session, commit);
         }
     }
 
