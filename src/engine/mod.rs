@@ -14,6 +14,7 @@ mod activity;
 mod cue;
 mod ledger;
 pub mod level;
+mod loop_guard;
 mod member;
 mod original;
 mod playout;
