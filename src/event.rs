@@ -211,6 +211,15 @@ pub enum EventKind {
         /// Session time at which it happened, in milliseconds.
         at_ms: f64,
     },
+    /// The session's microphone repeated what its ear was played; these words are not translated back.
+    EchoDropped {
+        /// How many.
+        words: usize,
+        /// Session time at which the text begins that they were found in, in milliseconds.
+        start_ms: f64,
+        /// Session time at which it ends, in milliseconds.
+        end_ms: f64,
+    },
     /// The session's leg reported a DTMF digit.
     Dtmf {
         /// The digit.

@@ -1,10 +1,13 @@
 //! Playout: what is written to each ear, who is absent, what was heard.
 
+use std::time::Duration;
+
+use super::super::loop_guard::Played;
 use super::super::member::Member;
 use super::super::playout::Heard;
 use super::super::segment::{Origin, Progress};
 use super::super::time::{ms, span};
-use super::super::{Output, PullTotals, Ring, SessionId};
+use super::super::{Output, PullTotals, Ring, SegmentId, SessionId};
 use super::Room;
 use crate::config::Language;
 use crate::event::EventKind;
@@ -79,8 +82,14 @@ impl Room {
         let listener_id = member.config.id.clone().unwrap_or_default();
         let Some(segment) = self.segments.get(&heard.segment) else { return };
         let Some(t) = segment.targets.get(&target) else { return };
+        let played = heard.started.and_then(|started| self.played(heard.segment, target, started));
         let complete = heard.complete && t.progress != Progress::Failed;
         let heard_ms = ms(heard.length);
+        if let (Some(played), Some(member)) = (played, self.members.get_mut(&listener)) {
+            member.guard.heard(heard.ended, Played { length: heard.length, ..played });
+        }
+        let Some(segment) = self.segments.get(&heard.segment) else { return };
+        let Some(t) = segment.targets.get(&target) else { return };
         let speaker = match segment.origin {
             Origin::Speech(speaker) => speaker,
             Origin::Announcement(_) => {
@@ -116,6 +125,23 @@ impl Room {
             speaker.counters.lag_max_ms = speaker.counters.lag_max_ms.max(lag_ms);
         }
         self.event(speaker, kind);
+    }
+
+    /// What an ear hears just now, or has begun to.
+    pub(super) fn sounding(&self, listener: SessionId) -> Vec<Played> {
+        let Some(member) = self.members.get(&listener) else { return Vec::new() };
+        member
+            .playout
+            .begun()
+            .filter_map(|(id, started)| self.played(id, *member.playout.language(), started))
+            .collect()
+    }
+
+    fn played(&self, id: SegmentId, target: Language, started: Duration) -> Option<Played> {
+        let t = self.segments.get(&id)?.targets.get(&target)?;
+        // As much as has come; where more follows it is heard later, and asked for again.
+        let length = span(t.audio.len() as u64, t.rate);
+        Some(Played { text: t.text.clone(), started, length })
     }
 
     pub(super) fn top_up_all(&mut self) {
