@@ -213,6 +213,8 @@ impl Member {
         let lead = Lead::new(config.playout.lead_min, config.playout.lead_max);
         let mut map = TimeMap::default();
         map.observe(Duration::ZERO, now);
+        let mut ledger = Ledger::new(config.ledger.clone());
+        ledger.speaks(config.language);
         Member {
             clock: SampleClock::new(config.rate_in),
             map,
@@ -221,7 +223,7 @@ impl Member {
             activity: Activity::default(),
             answered_to: Duration::ZERO,
             muted: false,
-            ledger: Ledger::new(config.ledger.clone()),
+            ledger,
             context: VecDeque::new(),
             stt: None,
             mt: Link::default(),
@@ -247,6 +249,15 @@ impl Member {
             reported_cut_ms: 0.0,
             config,
         }
+    }
+
+    /// What it said that nobody has recognised yet. What was committed before its final result is no loss any more.
+    pub fn unrecognised(&self) -> Option<(Duration, Duration)> {
+        let mut activity = self.activity.clone();
+        if let Some((start, end)) = self.ledger.ahead() {
+            activity.settled(start, end);
+        }
+        activity.unanswered()
     }
 
     /// It is in the room and may hear.

@@ -189,6 +189,8 @@ pub struct Segment {
     pub end_at: Duration,
     /// When the ledger let it go.
     pub committed: Duration,
+    /// Why it did, for a person; empty for announcements.
+    pub why: String,
     /// What becomes of it, by language.
     pub targets: BTreeMap<Language, Target>,
 }

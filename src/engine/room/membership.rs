@@ -259,6 +259,7 @@ impl Room {
     pub(super) fn set(&mut self, session: SessionId, config: Arc<SessionConfig>) {
         let Some(member) = self.members.get_mut(&session) else { return };
         member.playout.set_gain(Gain::from_db(f64::from(config.gain_translation_db)));
+        member.ledger.speaks(config.language);
         member.config = config;
         self.sync_links();
         self.refresh_originals();

@@ -110,6 +110,7 @@ impl Room {
             panic!("panic by injection");
         }
         self.fill_time_lines();
+        self.commit_overdue();
         self.check_absence();
         self.check_deadlines();
         self.refresh_originals();
@@ -165,6 +166,8 @@ impl Room {
             "segments": {
                 "committed": c.committed, "heard": c.heard, "lost": c.lost, "missed": c.missed,
                 "repeated_words": m.ledger.repeated(),
+                "revised_words": m.ledger.revised(),
+                "interims": m.ledger.interims(),
                 "queued": m.playout.segments().count(),
             },
             "lag_ms": { "mean": mean, "max": c.lag_max_ms },

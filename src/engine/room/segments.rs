@@ -28,7 +28,7 @@ impl Room {
 
     /// A span of a session's speech will not change any more: it goes to everybody who hears another language.
     pub(super) fn commit(&mut self, speaker: SessionId, commit: Commit) {
-        let Commit { text, start, end, .. } = commit;
+        let Commit { why, text, start, end, .. } = commit;
         let now = self.now;
         let Some(member) = self.members.get_mut(&speaker) else { return };
         let (source, config) = (member.config.language, member.config.clone());
@@ -49,6 +49,7 @@ impl Room {
             start_at,
             end_at,
             committed: now,
+            why: why.to_string(),
             targets: Default::default(),
         });
         let mut missed_by = Vec::new();
@@ -116,6 +117,7 @@ impl Room {
             start_at: now,
             end_at: now,
             committed: now,
+            why: String::new(),
             targets: [(target, Target::new(now, rate))].into(),
         });
         if let Some(member) = self.members.get_mut(&listener) {
@@ -165,6 +167,7 @@ impl Room {
                 target: target.code().to_owned(),
                 source_text: segment.text.clone(),
                 text: text.clone(),
+                commit: segment.why.clone(),
                 mt_ms: ms(now.saturating_sub(segment.committed)),
             };
             self.event(session, kind);
@@ -330,7 +333,7 @@ impl Room {
         });
         let listened = self.members.iter().filter(|(_, m)| m.stt.is_some());
         let unheard = listened.filter_map(|(session, m)| {
-            let (start, end) = m.activity.unanswered()?;
+            let (start, end) = m.unrecognised()?;
             Some((*session, speech_lost(start, end, "engine", why)))
         });
         spoken.chain(unheard).collect()
