@@ -1,5 +1,9 @@
 //! Which words of a new result are those of an older one: the part that is the same, and where what was committed ends.
+//!
+//! Numbers are known by their words, not by their value: of several numbers in a row, with no other word between them and
+//! no times, it may be taken for wrong which ones digits stand for.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::tables::is_number;
@@ -58,9 +62,8 @@ fn same(code: &str, old: &[Token], new: &[Token]) -> Option<(usize, usize)> {
         }
     }
     // Numbers in digits and in letters, once both are over.
-    let zone = |tokens: &[Token]| tokens.iter().take_while(|t| is_number(code, &t.norm)).count();
-    let digits = |tokens: &[Token]| tokens.iter().any(Token::has_digits);
-    let (a, b) = (zone(old), zone(new));
+    let length = |tokens: &[Token]| tokens.iter().take_while(|t| is_number(code, &t.norm)).count();
+    let (a, b) = (length(old), length(new));
     let over = a > 0 && b > 0 && a < old.len() && b < new.len();
     (over && digits(&old[..a]) != digits(&new[..b])).then_some((a, b))
 }
@@ -189,6 +192,10 @@ impl Grid {
         };
         if i > 0 && j > 0 {
             let (x, y) = (&a[i - 1], &b[j - 1]);
+            let (p, q) = (zone(code, a, i), zone(code, b, j));
+            if p > 0 && q > 0 && digits(&a[i - p..i]) != digits(&b[j - q..j]) {
+                offer(self, p, q, REWRITTEN, Kind::Same);
+            }
             if x.norm == y.norm {
                 offer(self, 1, 1, 0.0, Kind::Same);
             } else {
@@ -203,13 +210,13 @@ impl Grid {
                 }
                 if y.has_digits() && !x.has_digits() {
                     for n in 1..=LONGEST_NUMBER.min(i) {
-                        let (cost, kind) = number(code, &a[i - n..i]);
+                        let (cost, kind) = number(code, (a, i - n..i), (b, j - 1..j));
                         offer(self, n, 1, cost, kind);
                     }
                 }
                 if x.has_digits() && !y.has_digits() {
                     for n in 1..=LONGEST_NUMBER.min(j) {
-                        let (cost, kind) = number(code, &b[j - n..j]);
+                        let (cost, kind) = number(code, (b, j - n..j), (a, i - 1..i));
                         offer(self, 1, n, cost, kind);
                     }
                 }
@@ -263,14 +270,34 @@ impl Grid {
     }
 }
 
-/// The cost of taking digits for words: none for words of numbers and a unit with them.
-fn number(code: &str, words: &[Token]) -> (f32, Kind) {
-    if words.iter().any(Token::has_digits) {
+/// The length of the number that ends in front of token `at`; 0 if none does.
+fn zone(code: &str, tokens: &[Token], at: usize) -> usize {
+    let is_part = |t: &Token| is_number(code, &t.norm);
+    if tokens.get(at).is_some_and(is_part) {
+        return 0;
+    }
+    tokens[..at].iter().rev().take_while(|t| is_part(t)).count().min(LONGEST_NUMBER)
+}
+
+fn digits(tokens: &[Token]) -> bool {
+    tokens.iter().any(Token::has_digits)
+}
+
+/// The cost of taking words for digits: little for words of numbers and a unit with them, more where the number goes
+/// on at either side.
+fn number(code: &str, words: (&[Token], Range<usize>), in_digits: (&[Token], Range<usize>)) -> (f32, Kind) {
+    if digits(&words.0[words.1.clone()]) {
         return (f32::INFINITY, Kind::Changed);
     }
+    let goes_on = |(tokens, range): &(&[Token], Range<usize>)| {
+        let before = range.start.checked_sub(1).and_then(|i| tokens.get(i));
+        [before, tokens.get(range.end)].into_iter().flatten().filter(|t| is_number(code, &t.norm)).count()
+    };
+    let cut = goes_on(&words) + goes_on(&in_digits);
+    let words = &words.0[words.1];
     let strange = words.iter().filter(|t| !is_number(code, &t.norm)).count();
     let kind = if strange < 2 && strange < words.len() { Kind::Same } else { Kind::Changed };
-    (REWRITTEN + 0.3 * strange as f32, kind)
+    (REWRITTEN + 0.6 * strange as f32 + 0.4 * cut as f32, kind)
 }
 
 /// The cost of taking one word for another: by the letters that differ.

@@ -11,6 +11,8 @@ use crate::config::{LedgerConfig, LedgerPolicy};
 const PAUSE: Duration = Duration::from_millis(300);
 /// The same where times are estimated.
 const LIKELY_PAUSE: Duration = Duration::from_millis(500);
+/// A number that was said may go on behind a shorter one.
+const NUMBER_PAUSE: Duration = Duration::from_millis(1000);
 
 impl Heard {
     /// So many of the tokens are said to their end: the last word may be half spoken unless there is silence behind it.
@@ -53,14 +55,24 @@ impl Heard {
         (begins && !in_number).then_some(Boundary::Conjunction)
     }
 
-    /// The nearest place in front of this token at which words may be cut off: never inside a word, nor in a number that
-    /// another result might write in digits, if that can be helped.
+    /// Whether words may be cut off in front of this token: never inside a word, nor in a number, which another result
+    /// might write in digits.
+    fn may_cut(&self, code: &str, at: usize) -> bool {
+        let number = |t: &Token| is_number(code, &t.norm);
+        let before = at.checked_sub(1).and_then(|i| self.tokens.get(i));
+        let goes_on = match (before, self.tokens.get(at)) {
+            // The last word may still become a part of the number.
+            (_, Some(after)) => number(after) || (at + 1 == self.tokens.len() && after.seen < 2),
+            (Some(before), None) => before.end + NUMBER_PAUSE > self.end,
+            (None, None) => false,
+        };
+        let in_number = goes_on && before.is_some_and(number);
+        self.is_cut(at) && !in_number
+    }
+
+    /// The nearest place in front of this token at which words may be cut off.
     fn cut_before(&self, code: &str, at: usize) -> usize {
-        let number = |t: Option<&Token>| t.is_some_and(|t| is_number(code, &t.norm));
-        let in_number =
-            |at: usize| number(self.tokens.get(at)) && number(at.checked_sub(1).and_then(|i| self.tokens.get(i)));
-        let cuts = || (self.fresh..=at).rev().filter(|at| self.is_cut(*at));
-        cuts().find(|at| !in_number(*at)).filter(|at| *at > self.fresh).or_else(|| cuts().next()).unwrap_or(self.fresh)
+        (self.fresh..=at).rev().find(|at| self.may_cut(code, *at)).unwrap_or(self.fresh)
     }
 
     /// Up to which token a policy commits now, and why.
@@ -70,8 +82,9 @@ impl Heard {
             LedgerPolicy::Final => None,
             LedgerPolicy::Clause => {
                 let stable = self.stable(2).min(whole);
-                let cut =
-                    |at: usize| Some((at, self.boundary(code, config.min_words, at).filter(|_| self.is_cut(at))?));
+                let cut = |at: usize| {
+                    Some((at, self.boundary(code, config.min_words, at).filter(|_| self.may_cut(code, at))?))
+                };
                 let (at, by) = (self.fresh + 1..=stable).rev().find_map(cut)?;
                 Some((at, Why::Clause { interims: self.tokens[at - 1].seen, by }))
             }
@@ -84,13 +97,18 @@ impl Heard {
 
     /// Up to which token words have waited for too long.
     pub(super) fn overdue(&self, config: &LedgerConfig, code: &str, whole: usize, now: Duration) -> Option<usize> {
-        let due = |at: usize| self.tokens.get(at).is_some_and(|t| t.start + config.max_wait <= now);
+        let waits = |at: usize, limit: Duration| self.tokens.get(at).is_some_and(|t| t.start + limit <= now);
+        let due = |at: usize| waits(at, config.max_wait);
         if config.policy == LedgerPolicy::Final || !due(self.fresh) {
             return None;
         }
         let known = self.cut_before(code, whole);
         let stable = self.cut_before(code, self.stable(2).min(whole));
         let at = if stable > self.fresh && !due(stable) { self.kana_border(stable) } else { self.kana_border(known) };
+        if at <= self.fresh && waits(self.fresh, config.max_wait * 2) {
+            // A number without end: it is cut after all.
+            return (self.fresh + 1..=whole).rev().find(|at| self.is_cut(*at));
+        }
         (at > self.fresh).then_some(at)
     }
 

@@ -94,6 +94,7 @@ pub struct Commit {
 }
 
 /// What is known and not committed: worth working on ahead.
+#[allow(dead_code, reason = "speculation takes it up")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tail {
     /// The text that a commit of all of it would have.
@@ -143,6 +144,8 @@ pub struct Ledger {
     hypothesis: Option<Hypothesis>,
     /// Session time up to which final results have been committed.
     settled_to: Duration,
+    /// Session time at which the last commit ended.
+    said_to: Duration,
     repeated: u64,
     revised: u64,
     interims: u64,
@@ -161,6 +164,7 @@ impl Ledger {
             span: Span::default(),
             hypothesis: None,
             settled_to: Duration::ZERO,
+            said_to: Duration::ZERO,
             repeated: 0,
             revised: 0,
             interims: 0,
@@ -209,6 +213,7 @@ impl Ledger {
     }
 
     /// What is known and not committed.
+    #[allow(dead_code, reason = "speculation takes it up")]
     pub fn tail(&self) -> Option<Tail> {
         let Hypothesis { heard, eager } = self.hypothesis.as_ref()?;
         let range = heard.fresh..heard.tokens.len();
@@ -351,8 +356,9 @@ impl Ledger {
                 // A word is the same word when its middle lies in what was committed: times of one word differ a
                 // little from result to result, but never by half its length.
                 false => {
-                    let new = heard.tokens.iter().position(|token| token.middle() >= self.settled_to);
-                    new.unwrap_or(heard.tokens.len())
+                    let new = t.words.iter().position(|w| (w.start + w.end) / 2 >= self.settled_to);
+                    let first = new.and_then(|new| heard.tokens.iter().position(|token| token.words.start >= new));
+                    first.unwrap_or(heard.tokens.len())
                 }
             };
             return heard;
@@ -387,7 +393,7 @@ impl Ledger {
     fn remember(&mut self, heard: &Heard) {
         let last = heard.fresh.checked_sub(1).and_then(|i| heard.tokens.get(i));
         self.span.known = last
-            .filter(|_| self.span.missing == 0)
+            .filter(|_| self.span.missing == 0 && heard.is_cut(heard.fresh))
             .map(|last| (heard.text[..last.bytes.end].to_owned(), last.words.end, heard.start));
     }
 
@@ -401,6 +407,7 @@ impl Ledger {
         }
         let (start, end) = (first.start, last.end);
         let (text, words) = (heard.text_of(range.clone()).to_owned(), heard.words_of(range.clone()));
+        let told = heard.timing == Timing::Told;
         if self.span.tokens.is_empty() {
             self.span.from = heard.start;
         }
@@ -409,7 +416,17 @@ impl Ledger {
         let heard = self.hypothesis.take()?;
         self.remember(&heard.heard);
         self.hypothesis = Some(heard);
-        Some(Commit { why, words, text, start, end })
+        Some(self.in_order(Commit { why, words, text, start, end }, told))
+    }
+
+    /// Estimated times of one result may lie a little in front of those of another.
+    fn in_order(&mut self, mut commit: Commit, told: bool) -> Commit {
+        if !told {
+            commit.start = commit.start.max(self.said_to);
+            commit.end = commit.end.max(commit.start);
+        }
+        self.said_to = commit.end;
+        commit
     }
 
     /// Commits what waits for nothing: what was said before the first span that is still recognised again.
@@ -443,15 +460,19 @@ impl Ledger {
             start: first.start,
             end: last.end,
         });
+        let commit = commit.map(|commit| self.in_order(commit, told));
         let missing = self.span.tokens.split_off(self.span.tokens.len() - self.span.missing);
         if let Some(commit) = &commit {
-            self.settled_to = self.settled_to.max(commit.end);
+            self.settled_to = self.settled_to.max(if told { commit.end } else { commit.end.min(t.end) });
         } else if ahead.is_some() {
-            self.settled_to = self.committed_to();
+            self.settled_to = self.settled_to.max(self.committed_to().min(t.end));
         }
         // What a final result does not reach yet is in the next one; what it leaves out was taken back.
         let comes = |token: &Token| if told { token.middle() + JITTER >= t.end } else { why != Why::EndOfTurn };
-        let (left, gone): (Vec<_>, Vec<_>) = missing.into_iter().partition(comes);
+        let (mut left, gone): (Vec<_>, Vec<_>) = missing.into_iter().partition(comes);
+        for token in left.iter_mut().filter(|_| !told) {
+            (token.start, token.end) = (token.start.max(t.end), token.end.max(t.end));
+        }
         self.revised += gone.iter().filter(|token| !token.revised).count() as u64;
         self.span = Span { from: t.end, missing: left.len(), tokens: left, known: None };
         commit

@@ -287,11 +287,11 @@ fn results_without_times() {
         "a result that is shorter for once",
         clause(),
         vec![
-            (1000, Some(interim(text(1000, "one two, three"))), ""),
-            (1100, Some(interim(text(1100, "one two, three"))), "one two, [clause, 2 stable interims]"),
-            (1200, Some(interim(text(1200, "one"))), ""),
-            (1300, Some(interim(text(1300, "one two three four"))), ""),
-            (1500, Some(last(text(1500, "One, two, three, four."))), "three, four. [end of turn]"),
+            (1000, Some(interim(text(1000, "red green, blue"))), ""),
+            (1100, Some(interim(text(1100, "red green, blue"))), "red green, [clause, 2 stable interims]"),
+            (1200, Some(interim(text(1200, "red"))), ""),
+            (1300, Some(interim(text(1300, "red green blue white"))), ""),
+            (1500, Some(last(text(1500, "Red, green, blue, white."))), "blue, white. [end of turn]"),
         ],
     );
     assert_eq!(ledger.revised(), 0);
@@ -407,15 +407,15 @@ fn a_final_result_that_covers_less_than_what_was_committed() {
         "with times",
         ledger("en", "clause"),
         vec![
-            (1900, Some(interim(paced(1900, "one two three four, five six"))), ""),
+            (1900, Some(interim(paced(1900, "red green blue white, black pink"))), ""),
             (
                 2000,
-                Some(interim(paced(2000, "one two three four, five six"))),
-                "one two three four, [clause, 2 stable interims]",
+                Some(interim(paced(2000, "red green blue white, black pink"))),
+                "red green blue white, [clause, 2 stable interims]",
             ),
-            (2100, Some(part(paced(650, "one two"))), ""),
-            (2300, Some(interim(later(2300, "three four five six seven", 600))), ""),
-            (2500, Some(last(later(2500, "three, four, five, six, seven.", 600))), "five, six, seven. [end of turn]"),
+            (2100, Some(part(paced(650, "red green"))), ""),
+            (2300, Some(interim(later(2300, "blue white black pink grey", 600))), ""),
+            (2500, Some(last(later(2500, "blue, white, black, pink, grey.", 600))), "black, pink, grey. [end of turn]"),
         ],
     );
     assert_eq!((ledger.revised(), ledger.ahead()), (0, None));
@@ -423,18 +423,18 @@ fn a_final_result_that_covers_less_than_what_was_committed() {
         "without",
         self::ledger("en", "clause"),
         vec![
-            (1900, Some(interim(text(1900, "one two three four, five six"))), ""),
+            (1900, Some(interim(text(1900, "red green blue white, black pink"))), ""),
             (
                 2000,
-                Some(interim(text(2000, "one two three four, five six"))),
-                "one two three four, [clause, 2 stable interims]",
+                Some(interim(text(2000, "red green blue white, black pink"))),
+                "red green blue white, [clause, 2 stable interims]",
             ),
-            (2100, Some(part(text(650, "One, two."))), ""),
-            (2300, Some(interim(Transcript { start: ms(650), ..text(2300, "three four five six seven") })), ""),
+            (2100, Some(part(text(650, "Red, green."))), ""),
+            (2300, Some(interim(Transcript { start: ms(650), ..text(2300, "blue white black pink grey") })), ""),
             (
                 2500,
-                Some(last(Transcript { start: ms(650), ..text(2500, "Three, four, five, six, seven.") })),
-                "five, six, seven. [end of turn]",
+                Some(last(Transcript { start: ms(650), ..text(2500, "Blue, white, black, pink, grey.") })),
+                "black, pink, grey. [end of turn]",
             ),
         ],
     );

@@ -12,6 +12,8 @@ use crate::provider::{Transcript, Word};
 const WORD_TIME: Duration = Duration::from_millis(350);
 /// The same of a character of a script without spaces.
 const CHAR_TIME: Duration = Duration::from_millis(160);
+/// A word of a script without spaces is hardly longer.
+const LONGEST_GUESS: usize = 4;
 /// Word times are rounded; steps between evenly spread words differ by less than this.
 const ROUNDING: Duration = Duration::from_millis(2);
 
@@ -40,7 +42,7 @@ impl Token {
     }
 
     pub fn has_digits(&self) -> bool {
-        self.norm.contains(|c: char| c.is_numeric())
+        self.norm.starts_with(|c: char| c.is_numeric())
     }
 
     /// It is a character of a script without spaces.
@@ -202,15 +204,22 @@ impl Heard {
             || last.is_some_and(|c| crate::provider::text::is_border(c, next))
     }
 
-    /// The first token of the last word. Where words are not marked in any way, the last two characters are taken for
-    /// one.
+    /// The first token of the last word. Where words are not marked in any way, the last few characters of one script
+    /// (kana, or others) are taken for one.
     pub fn last_word(&self) -> usize {
         let last = self.tokens.len().saturating_sub(1);
         let alone = self.tokens.last().is_none_or(|t| !t.is_char());
         if alone || self.tokens.last().is_some_and(|t| !t.words.is_empty()) {
             (0..=last).rev().find(|i| self.is_cut(*i)).unwrap_or(0)
         } else {
-            last.saturating_sub(1)
+            let script = |t: &Token| t.norm.chars().next().map(|c| matches!(c, '\u{3041}'..='\u{309F}'));
+            let same = self
+                .tokens
+                .iter()
+                .rev()
+                .take(LONGEST_GUESS)
+                .take_while(|t| t.is_char() && script(t) == script(&self.tokens[last]));
+            self.tokens.len() - same.count()
         }
     }
 }
