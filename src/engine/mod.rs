@@ -20,6 +20,7 @@ mod playout;
 pub mod resample;
 pub mod room;
 mod segment;
+pub mod stretch;
 pub mod time;
 
 /// Samples in each ring between a caller and the engine: 512 ms at 48 kHz, 3 s at 8 kHz, one longest frame at 192 kHz.
