@@ -13,6 +13,12 @@ pub fn is_quiet(samples: &[i16]) -> bool {
     sum <= QUIET_MEAN_SQUARE * samples.len() as i64
 }
 
+/// Mean square of a block; 0 for an empty one.
+pub fn mean_square(samples: &[i16]) -> f32 {
+    let sum: i64 = samples.iter().map(|&s| i64::from(i32::from(s) * i32::from(s))).sum();
+    sum as f32 / samples.len().max(1) as f32
+}
+
 /// A gain that moves to its goal over 10 ms, so that no switch is heard. Exactly 1 passes bit-exact.
 #[derive(Clone, Debug)]
 pub struct Gain {

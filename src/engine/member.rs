@@ -169,6 +169,8 @@ pub struct Member {
     pub muted: bool,
     /// Which of its words are committed.
     pub ledger: Ledger,
+    /// Session time of the end of its last segment.
+    pub said_to: Duration,
     /// Its last segments' texts, oldest first.
     pub context: VecDeque<String>,
     /// Its recognition stream, while somebody needs it.
@@ -222,6 +224,7 @@ impl Member {
             answered_to: Duration::ZERO,
             muted: false,
             ledger: Ledger::new(config.ledger.clone()),
+            said_to: Duration::ZERO,
             context: VecDeque::new(),
             stt: None,
             mt: Link::default(),

@@ -14,6 +14,7 @@ mod activity;
 mod cue;
 mod ledger;
 pub mod level;
+pub mod loudness;
 mod member;
 mod original;
 mod playout;

@@ -105,6 +105,7 @@ impl Room {
             heard_ms,
             complete,
             stages_ms: segment.stages(t),
+            playout: heard.treatment.told(),
             marks,
         };
         if let Some(speaker) = self.members.get_mut(&speaker)
@@ -148,7 +149,8 @@ impl Room {
     fn top_up_speech(&mut self, session: SessionId) {
         let Some(mut member) = self.members.remove(&session) else { return };
         let target = *member.playout.language();
-        let samples = member.playout.top_up(|id| self.source(id, target));
+        member.playout.configure(member.config.playout.stretch_max, member.config.normalise);
+        let samples = member.playout.top_up(self.now, |id| self.source(id, target));
         self.members.insert(session, member);
         if !samples.is_empty() {
             self.outputs.push_back(Output::Play { session, ring: Ring::Speech, samples });
