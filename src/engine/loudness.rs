@@ -125,13 +125,24 @@ pub struct Leveller {
     /// The product where `waiting` begins.
     now: f32,
     waiting: Vec<i16>,
+    /// Something of what is spoken now was given.
+    given: bool,
 }
 
 impl Leveller {
-    /// For speech at `hz`, with the listener's own gain.
+    /// With the listener's own gain.
     pub fn new(own: f32) -> Self {
-        let waiting = Vec::new();
-        Leveller { hz: 8000, voice_db: None, goal_db: 0.0, own, own_goal: own, held: 1.0, now: own, waiting }
+        Leveller {
+            hz: 8000,
+            voice_db: None,
+            goal_db: 0.0,
+            own,
+            own_goal: own,
+            held: 1.0,
+            now: own,
+            waiting: Vec::new(),
+            given: false,
+        }
     }
 
     /// The listener's own gain from here on; it gets there in 10 ms.
@@ -143,6 +154,7 @@ impl Leveller {
     /// [finished](Self::finish), or is not wanted any more.
     pub fn begin(&mut self, hz: u32, voice_db: Option<f32>) {
         self.waiting.clear();
+        self.given = false;
         self.hz = hz;
         self.voice_db = voice_db;
         self.goal_db = voice_db.unwrap_or(0.0);
@@ -162,10 +174,11 @@ impl Leveller {
         if (goal - self.goal_db).abs() > NEAR_DB || meter.is_none() {
             self.goal_db = goal;
         }
-        // Nothing of this voice was heard yet, so nothing can be heard to change.
         if self.voice_db.is_none() {
-            (self.voice_db, self.goal_db) = (Some(goal), goal);
-            if self.waiting.is_empty() {
+            // Where nothing of this voice was heard yet, nothing can be heard to change.
+            self.voice_db = Some(if self.given { 0.0 } else { goal });
+            self.goal_db = goal;
+            if !self.given {
                 self.now = self.product();
             }
         }
@@ -178,6 +191,7 @@ impl Leveller {
 
     /// Takes `input` and appends to `out` what is ready. `known`: the voice is known, its gain moves slowly.
     pub fn process(&mut self, input: &[i16], known: bool, out: &mut Vec<i16>) {
+        self.given |= !input.is_empty();
         if self.waiting.is_empty() && self.is_unity() {
             out.extend_from_slice(input);
             return;

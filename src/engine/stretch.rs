@@ -22,10 +22,11 @@ const LATE_MS: f32 = 20.0;
 const COST_PER_MS_LONG: f32 = 0.002;
 /// What a millisecond (squared) off the right time weighs against the cost of another place.
 const COST_PER_MS2: f32 = 0.001;
-/// Mean square, against the loudest lately, below which speech pauses. Half of what the time behind a pause will want is done
-/// in the pause: after it the output is as much ahead as it is behind at the end of that time.
+/// Mean square, against the loudest lately, below which speech pauses. Most of what the time behind a pause will want is done
+/// in the pause: so a short word is not touched where there are pauses around it.
 const QUIET: f32 = 1e-4;
 const PAUSE_MS: f32 = 140.0;
+const PAUSE_SHARE: f64 = 0.75;
 /// A mean square so small that nobody hears it (one step of 16 bits).
 const NOTHING: f32 = 1.0;
 
@@ -149,6 +150,16 @@ impl Stretch {
         // What waits was taken in at the old speed, and will be counted at the new one.
         self.debt += self.pending() as f64 * (scale - self.scale);
         (self.speed, self.scale) = (speed, scale);
+    }
+
+    /// What comes next follows a pause that others take care of: the output begins ahead, as behind a pause inside.
+    pub fn follow_pause(&mut self) {
+        self.debt -= self.coming() * (1.0 - self.scale).signum();
+    }
+
+    /// Samples of what the time behind a pause will want that are done in the pause.
+    fn coming(&self) -> f64 {
+        f64::from(PAUSE_MS) * f64::from(self.len.hz) / 1000.0 * (1.0 - self.scale).abs() * PAUSE_SHARE
     }
 
     /// The speed that was set.
@@ -323,8 +334,7 @@ impl Stretch {
     /// How much may be left out or repeated at `at` because speech pauses there; 0 for nothing.
     fn in_pause(&self, at: usize, leave_out: bool) -> usize {
         let Lengths { grid, pause_fade, lag: (shortest, _), .. } = self.len;
-        let coming = f64::from(PAUSE_MS) * f64::from(self.len.hz) / 1000.0 * (1.0 - self.scale).abs() / 2.0;
-        let owed = (if leave_out { self.debt } else { -self.debt } + coming).max(0.0) as usize;
+        let owed = (if leave_out { self.debt } else { -self.debt } + self.coming()).max(0.0) as usize;
         if owed < shortest {
             return 0;
         }

@@ -9,10 +9,13 @@ use super::super::resample::Resampler;
 use super::super::stretch::Stretch;
 use super::super::time::{ms, samples, span};
 use super::super::{SegmentId, SessionId};
+use super::pace::strain;
 use crate::event::Played;
 
 /// So much silence is kept before the first and behind the last sound of a segment: a quiet onset lies in it.
 const EDGE: Duration = Duration::from_millis(20);
+/// The same behind it when it is stretched as far as it goes.
+const STRAINED_EDGE: Duration = Duration::from_millis(5);
 /// A pause inside a segment that is no longer than this is never cut.
 pub const SHORT_PAUSE: Duration = Duration::from_millis(120);
 /// A cut takes at least this much; less is not worth it.
@@ -45,7 +48,7 @@ pub struct Source<'a> {
     pub rate: u32,
     /// No more will come.
     pub over: bool,
-    /// Gateway time at which the first audio came.
+    /// Gateway time at which the first of it came.
     pub since: Option<Duration>,
 }
 
@@ -143,7 +146,9 @@ pub struct Item {
     found: bool,
     /// So far was looked for the first sound.
     scanned: usize,
-    /// Where its audio ends when the silence behind it is left out; known when all is there.
+    /// When that came.
+    found_at: Option<Duration>,
+    /// Where its last sound ends; known when all is there.
     tail: Option<usize>,
     /// Samples listened to for its loudness.
     metered: usize,
@@ -173,6 +178,7 @@ impl Item {
             treatment: Treatment::default(),
             found: false,
             scanned: 0,
+            found_at: None,
             tail: None,
             metered: 0,
             head: 0,
@@ -192,7 +198,8 @@ impl Item {
     }
 
     /// Leaves out the silence at its ends, as far as it has come.
-    pub fn trim(&mut self, source: &Source<'_>, quiet: f32) {
+    pub fn trim(&mut self, now: Duration, source: &Source<'_>, quiet: f32) {
+        let first = self.scanned == 0;
         let (edge, block) = (in_samples(EDGE, source), block(source));
         self.treatment.rate = source.rate;
         let all = source.audio;
@@ -212,19 +219,36 @@ impl Item {
             self.head = self.scanned - from;
         }
         self.treatment.taken = self.taken as u64;
+        if self.found && self.found_at.is_none() {
+            // Silence that came before it took its time, and nobody waited for that.
+            self.found_at = source.since.filter(|_| first).or(Some(now));
+        }
         if source.over && self.tail.is_none() {
             let mut end = all.len();
             while end > self.taken && mean_square(&all[end.saturating_sub(block).max(self.taken)..end]) <= quiet {
                 end = end.saturating_sub(block).max(self.taken);
             }
-            let silent = end == self.taken && !self.found;
-            self.tail = Some(if silent { end } else { all.len().min(end + edge) });
+            self.tail = Some(end);
         }
+    }
+
+    /// Where its audio ends, as far as that is known; silence behind it is left out but for an edge, which gets shorter
+    /// when speech is stretched.
+    fn until(&self, source: &Source<'_>, speed: f32) -> usize {
+        let edge = EDGE - (EDGE - STRAINED_EDGE).mul_f32(strain(speed));
+        let edge = if self.found { in_samples(edge, source) } else { 0 };
+        let end = self.tail.filter(|_| source.over).map(|end| end + edge);
+        end.map_or(source.audio.len(), |end| end.clamp(self.taken, source.audio.len()))
+    }
+
+    /// When its first sound came.
+    pub fn found_at(&self) -> Option<Duration> {
+        self.found_at
     }
 
     /// Source samples that may be taken now.
     pub fn rest(&self, source: &Source<'_>) -> usize {
-        let until = self.tail.filter(|_| source.over).unwrap_or(source.audio.len());
+        let until = self.until(source, 1.0);
         until.saturating_sub(if self.found { self.taken } else { self.scanned.max(self.taken) })
     }
 
@@ -255,11 +279,16 @@ impl Item {
 
     /// Shapes as much of the source as is needed for `want` samples at `hz`.
     pub fn convert(&mut self, source: &Source<'_>, shape: &Shape, leveller: &mut Leveller, hz: u32, want: usize) {
-        let stretch = self.stretch.get_or_insert_with(|| Stretch::new(source.rate));
+        let stretch = self.stretch.get_or_insert_with(|| {
+            let mut stretch = Stretch::new(source.rate);
+            stretch.set_speed(shape.speed);
+            stretch.follow_pause();
+            stretch
+        });
         if stretch.speed() != shape.speed {
             stretch.set_speed(shape.speed);
         }
-        let until = self.tail.filter(|_| source.over).unwrap_or(source.audio.len());
+        let until = self.until(source, shape.speed);
         let mut converted = Vec::new();
         while self.found && self.ready.len() + converted.len() < want && self.taken < until {
             let step = block(source).min(until - self.taken);

@@ -279,7 +279,7 @@ impl Playout {
         while let Some(item) = self.queue.front_mut().filter(|_| self.rewrite.is_empty()) {
             if let Some(s) = source(item.segment) {
                 let voice = Voice::of(&mut self.voices, item.timing.voice);
-                voice.hear(item, &s);
+                voice.hear(now, item, &s);
                 let there = span(item.rest(&s) as u64, s.rate) + span(item.ready.len() as u64, self.hz);
                 // All that was written of it was heard before this round came.
                 let bare = fill == 0 && out.is_empty() && item.start.is_some() && !item.waits;

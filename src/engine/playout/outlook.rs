@@ -6,13 +6,13 @@ use super::super::time::span;
 use super::super::{SegmentId, SessionId};
 use super::Playout;
 use super::item::{Item, Source};
-use super::pace::Pace;
+use super::pace::{Pace, strain};
 use super::voice::Voice;
 
 /// Between the sounds of two segments there is at least so much silence, …
 const LEAST_GAP: Duration = Duration::from_millis(80);
 /// … or so much when speech is stretched as far as it goes.
-const STRAINED_GAP: Duration = Duration::from_millis(40);
+const STRAINED_GAP: Duration = Duration::from_millis(20);
 /// The most that is kept of a speaker's own pause.
 const LONGEST_GAP: Duration = Duration::from_millis(400);
 /// Between two voices.
@@ -44,7 +44,7 @@ impl Gap {
         let Some(before) = before else { return Gap { wanted: Duration::ZERO, least: Duration::ZERO } };
         let wanted = if before.voice == item.timing.voice { item.timing.pause } else { OTHER_VOICE };
         let wanted = wanted.clamp(LEAST_GAP, LONGEST_GAP);
-        let shortest = LEAST_GAP - (LEAST_GAP - STRAINED_GAP).mul_f32(pace.strain().clamp(0.0, 1.0));
+        let shortest = LEAST_GAP - (LEAST_GAP - STRAINED_GAP).mul_f32(strain(pace.speed()));
         let least = shortest + wanted.saturating_sub(shortest).mul_f32(pace.pauses());
         let own = before.tail + item.head();
         Gap { wanted: wanted.saturating_sub(own), least: least.saturating_sub(own) }
@@ -76,7 +76,7 @@ impl Playout {
         }
         for item in &mut self.queue {
             if let Some(s) = source(item.segment) {
-                Voice::of(&mut self.voices, item.timing.voice).hear(item, &s);
+                Voice::of(&mut self.voices, item.timing.voice).hear(now, item, &s);
             }
         }
         let behind = self.outlook(now, self.pace.speed(), source).map_or(0.0, |outlook| outlook.behind);
@@ -94,7 +94,7 @@ impl Playout {
         let mut until = seconds(self.fill() + self.rewrite.len() as u64, self.hz);
         let mut last = None;
         for item in &self.queue {
-            let Some((s, since)) = source(item.segment).and_then(|s| s.since.map(|since| (s, since))) else { continue };
+            let Some((s, since)) = source(item.segment).zip(item.found_at()) else { continue };
             let voice = self.voices.get(&item.timing.voice);
             let rest = voice.map_or_else(|| item.rest(&s), |voice| voice.expected(item, &s));
             let gap = if item.has_begun() || self.before.is_none() { Duration::ZERO } else { STRAINED_GAP };
@@ -122,7 +122,7 @@ impl Playout {
         if !late || outlook.behind < WAITED_S {
             return None;
         }
-        let there = |item: &&Item| source(item.segment).is_some_and(|s| s.since.is_some());
+        let there = |item: &&Item| source(item.segment).is_some_and(|s| !s.audio.is_empty());
         let whole = |item: &&Item| !item.has_begun() && item.start.is_none() && item.timing.may_skip;
         self.queue.iter().filter(whole).find(there).map(|item| item.segment)
     }

@@ -14,12 +14,12 @@ const FAR_S: f32 = 1.0;
 /// A goal that is no further off is left alone, so that the speed does not tremble.
 const NEAR: f32 = 0.015;
 /// Seconds behind, from which to which pauses go from all to the least.
-const PAUSES_S: (f32, f32) = (0.04, 0.16);
+const PAUSES_S: (f32, f32) = (0.03, 0.12);
 /// Seconds behind from which and to which it is stretched so little that nobody hears it, …
-const GENTLE_S: (f32, f32) = (0.12, 0.20);
+const GENTLE_S: (f32, f32) = (0.10, 0.18);
 const GENTLE: f32 = 1.05;
 /// … and from which and to which up to the most.
-const FIRM_S: (f32, f32) = (0.25, 0.55);
+const FIRM_S: (f32, f32) = (0.20, 0.42);
 /// The speed at which the pauses between segments are shortest.
 const FASTEST: f32 = 1.25;
 
@@ -91,10 +91,11 @@ impl Pace {
         1.0 - ((self.behind - PAUSES_S.0) / (PAUSES_S.1 - PAUSES_S.0)).clamp(0.0, 1.0)
     }
 
-    /// How hard it is stretched, 0 to 1 (at 1.25).
-    pub fn strain(&self) -> f32 {
-        (self.speed - 1.0) / (FASTEST - 1.0)
-    }
+}
+
+/// How hard speech is stretched at a speed, 0 to 1 (at 1.25).
+pub fn strain(speed: f32) -> f32 {
+    ((speed - 1.0) / (FASTEST - 1.0)).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]
@@ -114,24 +115,26 @@ mod tests {
     #[test]
     fn pauses_go_first_then_a_little_then_all_and_it_lets_go() {
         let mut pace = Pace::new(1.25);
-        assert_eq!((after(&mut pace, 50, 0.03), pace.pauses()), (1.0, 1.0));
-        assert_eq!((after(&mut pace, 50, 0.10), pace.pauses() < 0.6), (1.0, true));
-        let gentle = after(&mut pace, 50, 0.22);
+        assert_eq!((after(&mut pace, 50, 0.02), pace.pauses()), (1.0, 1.0));
+        assert_eq!((after(&mut pace, 50, 0.09), pace.pauses() < 0.6), (1.0, true));
+        let gentle = after(&mut pace, 50, 0.19);
         assert!((gentle - 1.05).abs() < 0.02 && pace.pauses() == 0.0, "{gentle}");
         assert_eq!(after(&mut pace, 30, 0.6), 1.25);
-        assert_eq!(pace.strain(), 1.0);
+        assert_eq!(strain(pace.speed()), 1.0);
         assert_eq!(after(&mut pace, 30, 0.0), 1.0);
     }
 
     #[test]
     fn a_trembling_measure_does_not_move_it() {
         let mut pace = Pace::new(1.25);
-        after(&mut pace, 50, 0.40);
-        let speed = pace.speed();
+        after(&mut pace, 50, 0.30);
+        let mut speed = pace.speed();
         for i in 0..100 {
-            pace.step(pace.stepped + STEP, 0.40 + if i % 2 == 0 { 0.005 } else { -0.005 });
-            assert_eq!(pace.speed(), speed);
+            pace.step(pace.stepped + STEP, 0.30 + if i % 2 == 0 { 0.005 } else { -0.005 });
+            assert!(pace.speed() == speed || i < 10, "it finds its place and stays there");
+            speed = pace.speed();
         }
+        assert!((1.11..1.17).contains(&speed), "{speed}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a listener's queue knows of each voice that it plays.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::SessionId;
 use super::super::loudness::Meter;
@@ -37,9 +38,9 @@ impl Voice {
     }
 
     /// Listens to what has come of a segment, and leaves out the silence at its ends.
-    pub fn hear(&mut self, item: &mut Item, source: &Source<'_>) {
+    pub fn hear(&mut self, now: Duration, item: &mut Item, source: &Source<'_>) {
         self.meter.hear(item.unheard(source), source.rate);
-        item.trim(source, self.quiet());
+        item.trim(now, source, self.quiet());
     }
 
     /// Mean square up to which a block of this voice is a pause. Never so high that a failed synthesis could not begin
@@ -64,7 +65,7 @@ impl Voice {
         if source.over {
             return there;
         }
-        let whole = samples(std::time::Duration::from_secs_f32(item.speech_s() * self.longer), source.rate);
+        let whole = samples(Duration::from_secs_f32(item.speech_s() * self.longer), source.rate);
         let given = item.treatment.taken.saturating_sub(item.treatment.trimmed);
         there.max(whole.saturating_sub(given) as usize)
     }

@@ -47,7 +47,8 @@ fn talk(seconds: u64, spoken: usize, late: impl Fn(u64) -> u64, more: f64) -> Ta
         desk.speech.retain(|id, _| desk.playout.holds(*id) || coming.iter().any(|c| c.1 == id.0));
     }
     let (whole, damaged) = decoded(&desk.heard, HZ);
-    assert_eq!((whole.len(), damaged), (expected.len(), 0), "every word whole");
+    let broken = whole.windows(2).find(|w| usize::from(w[1].0) != (usize::from(w[0].0) + 1) % 4096);
+    assert_eq!((whole.len(), damaged), (expected.len(), 0), "every word whole, but behind {broken:?}");
     assert!(whole.iter().enumerate().all(|(i, (n, _))| usize::from(*n) == i % 4096), "in order");
     let lags = whole.iter().zip(&expected).map(|((_, end), said)| end - said).collect();
     Talk { lags, speeds }
@@ -67,8 +68,8 @@ fn talk_without_a_pause_that_takes_a_fifth_longer_stays_close() {
         let pipeline = spoken as f64 * 0.18 + 0.1 + 0.388;
         let (p99, most) = (share(&talk.lags, 0.99), share(&talk.lags, 1.0));
         println!("{spoken} words: p50 {:.2}, p99 {p99:.2}, most {most:.2}", share(&talk.lags, 0.5));
-        assert!(p99 < pipeline + 0.75, "{spoken} words: p99 {p99:.2}, pipeline {pipeline:.2}");
-        assert!(most < pipeline + 1.0, "{spoken} words: {most:.2}");
+        assert!(p99 < pipeline + 0.65, "{spoken} words: p99 {p99:.2}, pipeline {pipeline:.2}");
+        assert!(most < pipeline + 0.8, "{spoken} words: {most:.2}");
         // By halves of what comes after the first two minutes: it does not grow.
         let rest = &talk.lags[talk.lags.len() / 5..];
         let (early, late) = rest.split_at(rest.len() / 2);

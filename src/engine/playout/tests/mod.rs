@@ -82,8 +82,8 @@ impl Desk {
         self.top_up();
     }
 
-    fn source(&self) -> impl Fn(SegmentId) -> Option<Source<'_>> {
-        |id| {
+    fn source<'a>(&'a self) -> impl Fn(SegmentId) -> Option<Source<'a>> {
+        move |id| {
             let speech = self.speech.get(&id)?;
             Some(Source { audio: &speech.audio, rate: speech.rate, over: speech.over, since: speech.since })
         }

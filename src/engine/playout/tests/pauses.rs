@@ -23,7 +23,7 @@ fn silence_at_both_ends_is_trimmed_and_counted() {
         // 20 ms stay at each end.
         assert!(heard.length.abs_diff(ms(540)) <= ms(10), "{rate} Hz: {:?}", heard.length);
         assert!(heard.treatment.trimmed().abs_diff(ms(660)) <= ms(10), "{:?}", heard.treatment);
-        assert_eq!(desk.heard.iter().filter(|s| s.unsigned_abs() > 2500).count() > 2000, true);
+        assert!(desk.heard.iter().filter(|s| s.unsigned_abs() > 2500).count() > 2000, "the sound is there");
     }
 }
 
@@ -50,7 +50,7 @@ fn a_quiet_onset_is_not_cut() {
     let hiss: Vec<i16> = (0..640).map(|i| ((i * 7919) % 481 - 240) as i16).collect();
     let loud = tone(500, HZ, 6000.0);
     for id in 1..=2 {
-        desk.push(id, A, (0, 600), 0, HZ);
+        desk.push(id, A, (0, 9000), 0, HZ);
         desk.audio(id, &[silence(200, HZ), hiss.clone(), loud.clone(), hiss.clone(), silence(200, HZ)].concat(), true);
     }
     desk.run(3000);
@@ -81,7 +81,7 @@ fn the_speakers_pauses_are_kept_and_never_written() {
         let mut desk = Desk::new(HZ);
         // Said long, spoken short: there is time.
         for id in 1..=4 {
-            desk.push(id, A, (id * 2000, id * 2000 + 2000), said, HZ);
+            desk.push(id, A, (id * 9000, id * 9000 + 9000), said, HZ);
             desk.audio(id, &tone(300, HZ, 5000.0), true);
         }
         desk.run(4000);
@@ -132,7 +132,7 @@ fn another_voice_begins_after_a_breath_and_a_flush_leaves_no_pause_behind() {
 #[test]
 fn pauses_inside_are_cut_before_anything_is_stretched() {
     // 300 ms of pause after every 600 ms; what was said took (all of it, a little less, much less).
-    for (speech, cut, stretched) in [(6000, false, false), (5150, true, false), (3000, true, true)] {
+    for (speech, cut, stretched) in [(6000, false, false), (5040, true, false), (3000, true, true)] {
         let mut desk = Desk::new(HZ);
         desk.push(1, A, (0, speech), 0, HZ);
         let audio: Vec<i16> = (0..6).flat_map(|_| [tone(600, HZ, 5000.0), silence(300, HZ)].concat()).collect();
@@ -142,7 +142,9 @@ fn pauses_inside_are_cut_before_anything_is_stretched() {
         accounted(heard, audio.len(), HZ, false);
         let t = &heard.treatment;
         assert_eq!((t.cut > 0, t.speed() > 1.01), (cut, stretched), "{speech}: {t:?}");
-        assert!(desk.silences(HZ).iter().all(|s| *s >= 85), "none goes altogether: {:?}", desk.silences(HZ));
+        // 120 ms of it stay, and the stretcher takes of that what it takes of all.
+        let least = if stretched { 75 } else { 118 };
+        assert!(desk.silences(HZ).iter().all(|s| *s >= least), "none goes altogether: {:?}", desk.silences(HZ));
         assert_eq!(t.pause_cut(), span(t.cut, HZ));
         if !stretched {
             // Sound is untouched: each of the six, bit for bit.
