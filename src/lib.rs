@@ -24,7 +24,8 @@
 //! | what is committed, when | `engine/ledger`, `engine/room/speaking` |
 //! | what is translated, deadlines, losses | `engine/room/segments` |
 //! | what is spoken, going on where that failed | `engine/room/synthesis`, `engine/segment` |
-//! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
+//! | what is heard, when, how fast | `engine/playout` (its `mod.rs` has a map), `engine/stretch`, `engine/room/listening` |
+//! | how loud | `engine/loudness`, `engine/level`, `engine/original` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
 //! | a vendor's messages | `provider/deepgram`, `flux`, `deepl`, `openai`, `libretranslate`, `elevenlabs`, `aura` |
 //! | which words a piece of speech has spoken, clauses | `provider/alignment`, `provider/text` |

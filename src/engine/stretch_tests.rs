@@ -232,7 +232,8 @@ fn no_coded_word_is_torn() {
         stretch.process(&input, &mut out);
         stretch.finish(&mut out);
         let heard = codec::Decoder::new(hz).feed(&out);
-        let whole = |n: u16| matches!(heard.get(usize::from(n)), Some(codec::Heard::Word { token, .. }) if *token == word(n));
+        let whole =
+            |n: u16| matches!(heard.get(usize::from(n)), Some(codec::Heard::Word { token, .. }) if *token == word(n));
         assert_eq!((0..codec::WORDS).find(|n| !whole(*n)), None, "{speed}");
     }
 }

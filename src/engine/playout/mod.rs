@@ -295,7 +295,8 @@ impl Playout {
                     break;
                 }
                 if !item.has_begun() && !there.is_zero() {
-                    let silence = if fill == 0 && out.is_empty() { span(self.silence, self.hz) } else { Duration::ZERO };
+                    let silence =
+                        if fill == 0 && out.is_empty() { span(self.silence, self.hz) } else { Duration::ZERO };
                     let gap = Gap::before(item, self.before, &self.pace);
                     if silence + GAP_OFF < gap.least {
                         break;

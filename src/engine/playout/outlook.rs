@@ -98,7 +98,8 @@ impl Playout {
             let voice = self.voices.get(&item.timing.voice);
             let rest = voice.map_or_else(|| item.rest(&s), |voice| voice.expected(item, &s));
             let gap = if item.has_begun() || self.before.is_none() { Duration::ZERO } else { STRAINED_GAP };
-            until += seconds(rest as u64, s.rate) / speed + seconds(item.ready.len() as u64, self.hz) + gap.as_secs_f32();
+            until +=
+                seconds(rest as u64, s.rate) / speed + seconds(item.ready.len() as u64, self.hz) + gap.as_secs_f32();
             // What was said for nobody's sake, an announcement, takes what it takes.
             let given = item.treatment.taken.saturating_sub(item.treatment.trimmed) + rest as u64;
             let speech = if item.speech_s() > 0.0 { item.speech_s() } else { seconds(given, s.rate) };

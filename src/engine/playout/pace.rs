@@ -90,7 +90,6 @@ impl Pace {
     pub fn pauses(&self) -> f32 {
         1.0 - ((self.behind - PAUSES_S.0) / (PAUSES_S.1 - PAUSES_S.0)).clamp(0.0, 1.0)
     }
-
 }
 
 /// How hard speech is stretched at a speed, 0 to 1 (at 1.25).

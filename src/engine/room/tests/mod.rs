@@ -7,6 +7,7 @@ mod membership;
 mod resume;
 mod segments;
 mod speaking;
+mod sync;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
