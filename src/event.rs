@@ -150,7 +150,7 @@ pub enum EventKind {
         /// Durations of the stages: end of speech to commit, commit to translation, translation to first audio.
         stages_ms: BTreeMap<&'static str, f64>,
         /// What playout did with it.
-        playout: Played,
+        playout: Box<Played>,
     },
     /// Speech that was not (or will not be) heard in the other language. Never silently.
     SegmentLost {

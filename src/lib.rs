@@ -42,6 +42,10 @@
 #[cfg(not(any(feature = "tls-rustls", feature = "tls-openssl")))]
 compile_error!("choose a TLS implementation: feature tls-rustls (default) or tls-openssl");
 
+// Words that a machine can check, for tests of sound.
+#[cfg(test)]
+#[path = "bin/mgw-local-cloud/coded/codec.rs"]
+mod codec;
 pub mod config;
 pub mod engine;
 pub mod event;

@@ -40,7 +40,7 @@ fn every_kind() -> Vec<EventKind> {
         complete: true,
         marks,
         stages_ms,
-        playout: Played { stretch: 1.08, pause_cut_ms: 240.0, trimmed_ms: 85.5, gain_db: -3.5 },
+        playout: Box::new(Played { stretch: 1.08, pause_cut_ms: 240.0, trimmed_ms: 85.5, gain_db: -3.5 }),
     };
     let lost = |segment, listener, target: Option<&str>, stage, source_text| EventKind::SegmentLost {
         segment,

@@ -5,9 +5,7 @@ use std::f64::consts::TAU;
 use proptest::prelude::*;
 
 use super::*;
-
-#[path = "../bin/mgw-local-cloud/coded/codec.rs"]
-mod codec;
+use crate::codec;
 
 const RATES: [u32; 7] = [8_000, 11_025, 16_000, 22_050, 24_000, 44_100, 48_000];
 const SPEEDS: [f32; 4] = [1.05, 1.10, 1.15, 1.25];

@@ -152,7 +152,7 @@ impl Playout {
 
     /// How fast speech is played now.
     pub fn speed(&self) -> f32 {
-        self.pace.speed()
+        if self.segments().next().is_none() { 1.0 } else { self.pace.speed() }
     }
 
     /// Seconds that it is further behind its speakers than it need be; below zero, it has time.

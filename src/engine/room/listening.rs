@@ -105,7 +105,7 @@ impl Room {
             heard_ms,
             complete,
             stages_ms: segment.stages(t),
-            playout: heard.treatment.told(),
+            playout: Box::new(heard.treatment.told()),
             marks,
         };
         if let Some(speaker) = self.members.get_mut(&speaker)

@@ -4,13 +4,11 @@ mod account;
 mod close;
 mod pauses;
 
-#[path = "../../../bin/mgw-local-cloud/coded/codec.rs"]
-mod codec;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::codec;
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);

@@ -26,7 +26,7 @@ impl Call {
 
     fn played(&self) -> Vec<Played> {
         let played = |k: &EventKind| match k {
-            EventKind::SegmentDone { playout, complete: true, .. } => Some(playout.clone()),
+            EventKind::SegmentDone { playout, complete: true, .. } => Some((**playout).clone()),
             _ => None,
         };
         self.events.iter().filter_map(|(_, k)| played(k)).collect()
@@ -142,8 +142,9 @@ fn how_fast_may_be_set_in_mid_call() {
     call.run(ms(1000));
     for number in 1..=3 {
         call.spoken(number, 300, 16_000);
+        call.run(ms(320));
     }
-    call.run(ms(2000));
+    call.run(ms(1500));
     assert!(call.room.stats(B)["playout"]["speed"].as_f64() > Some(1.1));
     let slow = config("es", &[("rate.in", "8000"), ("rate.out", "8000"), ("playout.stretch_max", "1")]);
     call.input(Input::Set { session: B, config: slow });
