@@ -36,7 +36,7 @@ settle() {
 
 beside c_example
 beside demo
-alone=" c_example demo concealment asterisk_lab shim outages "
+alone=" c_example demo concealment stretch asterisk_lab shim outages "
 quick=()
 for file in tests/*.rs tests/*/main.rs; do
     name=$(basename "$file" .rs)
@@ -54,6 +54,7 @@ cargo test --features "$features" --test shim -- --skip load:: || failed=1
 cargo test --features "$features" --test shim -- load:: --test-threads=1 || failed=1
 
 beside concealment
+beside stretch
 scripts/fuzz.sh 10 || failed=1
 settle
 exit $failed

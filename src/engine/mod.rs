@@ -15,12 +15,14 @@ mod cue;
 mod ledger;
 pub mod level;
 mod loop_guard;
+pub mod loudness;
 mod member;
 mod original;
 mod playout;
 pub mod resample;
 pub mod room;
 mod segment;
+pub mod stretch;
 mod talking;
 pub mod time;
 

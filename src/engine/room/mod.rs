@@ -123,6 +123,7 @@ impl Room {
         self.refresh_originals();
         self.refresh_overlaps();
         self.play_cues();
+        self.skip_overdue();
         self.top_up_all();
         self.tell_marks();
         self.finish_leavers();
@@ -188,6 +189,10 @@ impl Room {
                 "backlog_ms": ms(self.backlog(session)),
                 "ran_dry": m.playout.ran_dry(),
                 "starved": m.playout.starved(),
+                "speed": (f64::from(m.playout.speed()) * 100.0).round() / 100.0,
+                "behind_ms": (f64::from(m.playout.behind()) * 1000.0).round(),
+                "pauses_cut_ms": ms(m.playout.pauses_cut()),
+                "trimmed_ms": ms(m.playout.trimmed()),
                 "lead_ms": ms(super::time::span(m.playout.lead(), m.playout.hz())),
             },
             "input": {
