@@ -177,6 +177,11 @@ impl Playout {
         &self.language
     }
 
+    /// Takes audio in another language from here on; the queue must be empty.
+    pub fn set_language(&mut self, language: Language) {
+        self.language = language;
+    }
+
     /// The lead, shared with the original ring.
     pub fn lead(&self) -> u64 {
         self.lead.samples(self.hz)

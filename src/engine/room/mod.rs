@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | which input goes where; statistics |
 //! | `membership` | who is in the room, which connections that needs, whose own voice is heard |
+//! | `changes` | settings that change in mid-call |
 //! | `speaking` | time lines, recognition, what is committed |
 //! | `speculation` | what is worked on before it is certain |
 //! | `segments` | translation, deadlines, losses |
@@ -11,6 +12,7 @@
 //! | `mixing` | own voices under a translation, both talking at once, cues |
 //! | `listening` | playout, absence, what was heard |
 
+mod changes;
 mod listening;
 mod membership;
 mod mixing;
