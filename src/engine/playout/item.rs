@@ -20,6 +20,10 @@ const STRAINED_EDGE: Duration = Duration::from_millis(5);
 pub const SHORT_PAUSE: Duration = Duration::from_millis(120);
 /// A cut takes at least this much; less is not worth it.
 const LEAST_CUT: Duration = Duration::from_millis(5);
+/// While so little has come of a segment that goes on, it is not stretched.
+const SCARCE: Duration = Duration::from_millis(120);
+/// By no more it gets faster in 10 ms.
+const FASTER: f32 = 0.005;
 /// The two sides of a cut fade into each other.
 const FADE: Duration = Duration::from_millis(2);
 /// So far ahead the end of a pause is looked for.
@@ -272,6 +276,11 @@ impl Item {
         self.stretch.is_some()
     }
 
+    /// All of it was converted.
+    pub fn is_flushed(&self) -> bool {
+        self.flushed
+    }
+
     /// Nothing of it is left to be given.
     pub fn is_done(&self) -> bool {
         self.flushed && self.ready.is_empty()
@@ -279,18 +288,26 @@ impl Item {
 
     /// Shapes as much of the source as is needed for `want` samples at `hz`.
     pub fn convert(&mut self, source: &Source<'_>, shape: &Shape, leveller: &mut Leveller, hz: u32, want: usize) {
+        let rest = span(self.rest(source) as u64, source.rate);
         let stretch = self.stretch.get_or_insert_with(|| {
             let mut stretch = Stretch::new(source.rate);
-            stretch.set_speed(shape.speed);
+            if source.over || rest > SCARCE {
+                stretch.set_speed(shape.speed);
+            }
             stretch.follow_pause();
             stretch
         });
-        if stretch.speed() != shape.speed {
-            stretch.set_speed(shape.speed);
-        }
+        let speed = match rest {
+            // The stretcher holds 40 ms back, which may be all there is; and nothing is gained by being faster than that.
+            _ if source.over => shape.speed,
+            rest if rest < SCARCE => 1.0,
+            rest if rest < 2 * SCARCE && stretch.speed() == 1.0 => 1.0,
+            _ => shape.speed,
+        };
         let until = self.until(source, shape.speed);
         let mut converted = Vec::new();
         while self.found && self.ready.len() + converted.len() < want && self.taken < until {
+            self.change_speed(speed);
             let step = block(source).min(until - self.taken);
             let piece = &source.audio[self.taken..self.taken + step];
             let mut joined = Vec::new();
@@ -320,6 +337,15 @@ impl Item {
         }
         self.treatment.taken = self.taken as u64;
         self.ready.extend(converted);
+    }
+
+    /// Brings the stretcher nearer to a speed. A jump would have to be made up for in the middle of a word.
+    fn change_speed(&mut self, goal: f32) {
+        let Some(stretch) = &mut self.stretch else { return };
+        let speed = goal.min(stretch.speed() + FASTER);
+        if stretch.speed() != speed {
+            stretch.set_speed(speed);
+        }
     }
 
     /// How much of the pause that goes on at `taken` is left out here.

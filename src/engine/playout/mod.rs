@@ -37,13 +37,13 @@ use self::pace::Pace;
 use self::voice::Voice;
 use super::loudness::Leveller;
 use super::resample::Resampler;
-use super::time::span;
+use super::time::{samples, span};
 use super::{RING_SAMPLES, SegmentId, SessionId};
 use crate::config::Language;
 
-/// So much of a segment is there before it begins: more than one pull takes, so that a first crumb from the synthesiser
-/// is not followed by a hole.
-const BEGIN: Duration = Duration::from_millis(25);
+/// So much of a segment is ready to be written before it begins: what two pulls take, so that a first crumb from the
+/// synthesiser is not followed by a hole.
+const BEGIN: Duration = Duration::from_millis(40);
 /// After a segment ran dry in its middle, the next ones wait for this much more audio before they begin …
 const HOLD_STEP: Duration = Duration::from_millis(60);
 /// … up to this much; a segment that came evenly takes a quarter off again.
@@ -332,8 +332,13 @@ impl Playout {
                     quiet: voice.quiet(),
                     known: voice.meter.is_known(),
                 };
-                item.convert(&s, &shape, &mut self.leveller, self.hz, want);
+                // Levelling, stretching and converting hold a little back each, so that what is ready is asked.
+                let begin = if item.start.is_none() { samples(BEGIN, self.hz) as usize } else { 0 };
+                item.convert(&s, &shape, &mut self.leveller, self.hz, want.max(begin));
                 voice.gain_db = self.leveller.voice_db().filter(|_| self.normalise).or(voice.gain_db);
+                if item.ready.len() < begin && !item.is_flushed() {
+                    break;
+                }
             }
             let n = item.ready.len().min(want);
             if n > 0 {

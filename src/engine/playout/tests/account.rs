@@ -138,6 +138,48 @@ proptest! {
         prop_assert!(numbers.is_sorted());
     }
 
+    /// A synthesiser at three times real time that gives its audio in pieces of any size: no hole in any word, whatever
+    /// is done on the way.
+    #[test]
+    fn what_comes_in_time_has_no_holes(
+        crumbs in prop::collection::vec(3u64..60, 1..12),
+        first in 0u16..4000,
+        late in 0u64..2,
+        hz in prop::sample::select(vec![8000u32, 16_000, 48_000]),
+        rate in prop::sample::select(vec![8000u32, 16_000, 24_000]),
+        speech in prop::sample::select(vec![300u64, 860, 1500]),
+    ) {
+        let mut desk = Desk::new(hz);
+        desk.playout.configure(1.25, true);
+        desk.run(10 * late);
+        let mut all = 0;
+        for id in 1..=4u64 {
+            let audio = words(first + all, 5, rate);
+            all += 5;
+            let now = desk.now.as_millis() as u64;
+            desk.push(id, A, (now, now + speech), 40, rate);
+            let (mut given, mut come) = (0, 0);
+            let mut sizes = crumbs.iter().cycle();
+            let mut next = *sizes.next().unwrap_or(&1);
+            while given < audio.len() {
+                come += 30;
+                while come >= next && given < audio.len() {
+                    let until = audio.len().min(given + (next * u64::from(rate) / 1000) as usize);
+                    desk.audio(id, &audio[given..until], until == audio.len());
+                    (given, come) = (until, come - next);
+                    next = *sizes.next().unwrap_or(&1);
+                }
+                desk.round();
+            }
+            desk.run(if id % 2 == 0 { 900 } else { 0 });
+        }
+        desk.run(4000);
+        let (whole, damaged) = decoded(&desk.heard, hz);
+        let numbers: Vec<u16> = whole.iter().map(|(n, _)| *n - first).collect();
+        prop_assert_eq!((numbers, damaged), ((0..20).collect::<Vec<_>>(), 0));
+        prop_assert_eq!((desk.playout.ran_dry(), desk.playout.starved()), (0, 0));
+    }
+
     #[test]
     fn flushes_and_changes_of_rate_lose_nothing_else(
         plans in plans(),
