@@ -16,7 +16,7 @@
 
 pub mod ari;
 pub mod light;
-mod manager;
+pub mod manager;
 pub mod measure;
 pub mod phones;
 mod ports;
@@ -25,4 +25,4 @@ mod process;
 pub use ari::AriApp;
 pub use light::{LATE, Lateness, LightPhone};
 pub use phones::{Codec, PhoneCall, Phones};
-pub use process::Asterisk;
+pub use process::{Asterisk, Setup, root};

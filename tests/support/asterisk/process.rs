@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::super::{cpu, signal};
 use super::ari;
 use super::light;
+use super::manager;
 use super::ports::Ports;
 
 /// Starts Asterisk and ends it when its standard input closes, which also happens when the test is killed; unless it was
@@ -35,6 +36,21 @@ pub struct Asterisk {
     folder: TempDir,
     ports: Ports,
     run: Option<Run>,
+    /// What is put before its command line: a program that watches it.
+    under: Vec<PathBuf>,
+}
+
+/// What a gateway has beyond the sample configuration.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// Extensions of the test's own, behind those of context `mgw`.
+    pub extensions: &'a str,
+    /// Configuration files: name and text.
+    pub files: &'a [(&'a str, &'a str)],
+    /// A folder with modules (`*.so`) and their documentation (`*-en_US.xml`) to have beside Asterisk's own.
+    pub modules: Option<&'a Path>,
+    /// What is put before the command line, such as valgrind with its options.
+    pub under: &'a [&'a str],
 }
 
 struct Run {
@@ -44,7 +60,7 @@ struct Run {
 }
 
 /// The root folder that `scripts/asterisk.sh` has made or found.
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/asterisk.sh");
@@ -68,6 +84,21 @@ fn loader() -> (PathBuf, PathBuf) {
 
 fn triplet() -> String {
     format!("{}-linux-gnu", std::env::consts::ARCH)
+}
+
+/// Asterisk's own modules.
+fn modules() -> PathBuf {
+    root().join("usr/lib").join(triplet()).join("asterisk/modules")
+}
+
+/// A link for everything in a folder that is not in the other one already.
+fn links(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let name = entry.expect("entry").file_name();
+        if !to.join(&name).exists() {
+            symlink(from.join(&name), to.join(&name)).expect("link");
+        }
+    }
 }
 
 /// Asterisk's data folder as links into the root. Debian's link `sounds/en` is made when the package is configured and
@@ -104,7 +135,17 @@ impl Asterisk {
 
     /// The same with extensions of the test's own in context `mgw`. `9000` (an echo) is always there.
     pub fn gateway_with(extensions: &str) -> Asterisk {
+        Asterisk::gateway_of(&Setup { extensions, ..Setup::default() })
+    }
+
+    /// The same with all that a test may want.
+    pub fn gateway_of(setup: &Setup) -> Asterisk {
+        let extensions = setup.extensions;
         let mut asterisk = Asterisk::prepare();
+        asterisk.under = setup.under.iter().map(PathBuf::from).collect();
+        if let Some(modules) = setup.modules {
+            asterisk.add_modules(modules);
+        }
         let ports = &asterisk.ports;
         let rtp = ports.rtp();
         let pjsip = put(&sample("pjsip.conf"), "127.0.0.1:5060", &format!("127.0.0.1:{}", ports.sip()));
@@ -124,6 +165,12 @@ impl Asterisk {
         ] {
             asterisk.configure(name, &text);
         }
+        let manager =
+            format!("[general]\nenabled = yes\nbindaddr = 127.0.0.1\nport = {}\n", asterisk.ports.manager());
+        asterisk.configure("manager.conf", &(manager + manager::CONF));
+        for (name, text) in setup.files {
+            asterisk.configure(name, text);
+        }
         asterisk.start();
         let begin = Instant::now();
         while asterisk.ari("GET", "/asterisk/info", "").0 != 200 {
@@ -141,23 +188,45 @@ impl Asterisk {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
         link_data(&folder.path().join("data"));
-        let (f, r) = (folder.path().display(), root().display());
-        let triplet = triplet();
-        let directories = format!(
-            "[directories]\nastcachedir => {f}/cache\nastetcdir => {f}/etc\n\
-             astmoddir => {r}/usr/lib/{triplet}/asterisk/modules\nastvarlibdir => {f}/lib\nastdbdir => {f}/db\n\
-             astkeydir => {f}/lib\nastdatadir => {f}/data\n\
-             astagidir => {f}/data/agi-bin\nastspooldir => {f}/spool\nastrundir => {f}/run\n\
-             astlogdir => {f}/log\nastsbindir => {r}/usr/sbin\n"
-        );
-        let asterisk = Asterisk { folder, ports: Ports::claim(), run: None };
-        asterisk.configure("asterisk.conf", &directories);
+        let asterisk = Asterisk { folder, ports: Ports::claim(), run: None, under: Vec::new() };
+        asterisk.configure("asterisk.conf", &asterisk.directories(&modules()));
         asterisk.configure("logger.conf", "[general]\n[logfiles]\nfull => notice,warning,error,verbose(4),dtmf\n");
         asterisk
     }
 
+    fn directories(&self, modules: &Path) -> String {
+        let (f, r, modules) = (self.folder.path().display(), root().display(), modules.display());
+        format!(
+            "[directories]\nastcachedir => {f}/cache\nastetcdir => {f}/etc\n\
+             astmoddir => {modules}\nastvarlibdir => {f}/lib\nastdbdir => {f}/db\n\
+             astkeydir => {f}/lib\nastdatadir => {f}/data\n\
+             astagidir => {f}/data/agi-bin\nastspooldir => {f}/spool\nastrundir => {f}/run\n\
+             astlogdir => {f}/log\nastsbindir => {r}/usr/sbin\n"
+        )
+    }
+
+    /// Modules of the test's own beside Asterisk's, which are links; documentation is where `make install` puts it.
+    fn add_modules(&self, from: &Path) {
+        let (own, documentation) = (self.folder.path().join("modules"), self.folder.path().join("data/documentation"));
+        fs::create_dir(&own).expect("folder");
+        links(&modules(), &own);
+        fs::remove_file(&documentation).expect("a link");
+        fs::create_dir_all(documentation.join("thirdparty")).expect("folder");
+        links(&root().join("usr/share/asterisk/documentation"), &documentation);
+        for entry in fs::read_dir(from).expect("the modules") {
+            let path = entry.expect("entry").path();
+            let name = path.file_name().expect("name");
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("so") => symlink(&path, own.join(name)).expect("link"),
+                Some("xml") => symlink(&path, documentation.join("thirdparty").join(name)).expect("link"),
+                _ => {}
+            }
+        }
+        self.configure("asterisk.conf", &self.directories(&own));
+    }
+
     /// Writes a configuration file.
-    pub(super) fn configure(&self, name: &str, text: &str) {
+    pub fn configure(&self, name: &str, text: &str) {
         fs::write(self.folder.path().join("etc").join(name), text).expect("configuration file");
     }
 
@@ -178,7 +247,8 @@ impl Asterisk {
         self.run = Some(Run { watchdog, stdin, pid });
         let begin = Instant::now();
         while !self.rx("core waitfullybooted").contains("fully booted") {
-            assert!(begin.elapsed() < Duration::from_secs(60), "Asterisk does not start\n{}", self.log());
+            // Under valgrind it takes its time.
+            assert!(begin.elapsed() < Duration::from_secs(180), "Asterisk does not start\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -186,7 +256,12 @@ impl Asterisk {
     /// The command line that runs the root's Asterisk with this folder's configuration.
     fn command(&self, more: &[&str]) -> Vec<PathBuf> {
         let (lib, linker) = loader();
-        let mut line = vec![linker, "--library-path".into(), lib, "--argv0".into(), "asterisk".into()];
+        let mut line = self.under.clone();
+        if !more.contains(&"-f") {
+            // Only the one that serves is watched, not those that ask it.
+            line.clear();
+        }
+        line.extend([linker, "--library-path".into(), lib, "--argv0".into(), "asterisk".into()]);
         line.push(root().join("usr/sbin/asterisk"));
         line.push("-C".into());
         line.push(self.folder.path().join("etc/asterisk.conf"));
@@ -213,6 +288,16 @@ impl Asterisk {
 
     pub fn sip_port(&self) -> u16 {
         self.ports.sip()
+    }
+
+    /// Does an action of the manager interface and returns its response.
+    pub fn action(&self, name: &str, fields: &[(&str, &str)]) -> manager::Reply {
+        manager::action(self.manager_port(), name, fields)
+    }
+
+    /// Listens to the events of the manager interface from now on.
+    pub fn listen(&self) -> manager::Listener {
+        manager::Listener::start(self.manager_port())
     }
 
     pub(super) fn manager_port(&self) -> u16 {

@@ -1,0 +1,164 @@
+//! An Asterisk with app_mgw.so in it, and what tests ask of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::native::{library, package, succeed};
+use crate::support::asterisk::phones::RATE;
+use crate::support::asterisk::{Asterisk, Setup};
+use crate::support::leg::hear;
+use crate::support::live::sentence;
+use crate::support::{Cloud, temp_file, wait_for};
+
+pub const S: Duration = Duration::from_secs(1);
+
+/// How often rough handling is repeated.
+pub fn rounds() -> usize {
+    std::env::var("MGW_TEST_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+}
+
+/// Where the headers of an Asterisk root can be included from: alone, because its C library's would clash with ours.
+pub fn headers(root: &Path, folder: &Path) -> PathBuf {
+    let include = folder.join("include");
+    std::fs::create_dir_all(&include).expect("folder");
+    for name in ["asterisk", "asterisk.h"] {
+        std::os::unix::fs::symlink(root.join("usr/include").join(name), include.join(name)).expect("link");
+    }
+    include
+}
+
+/// Builds the module as an operator does: `make -C asterisk-module` against headers and pkg-config.
+pub fn build(root: &Path) -> PathBuf {
+    let folder = temp_file("module").parent().expect("folder").to_owned();
+    for name in ["libmgw.so".to_owned(), format!("libmgw.so.{}", mgw::ffi::mgw_abi_version())] {
+        std::os::unix::fs::symlink(library(), folder.join(name)).expect("link");
+    }
+    let pc = std::fs::read_to_string(package().join("mgw.pc.in")).expect("mgw.pc.in");
+    let shown = folder.display().to_string();
+    let include = package().join("include");
+    let pc = pc.replace("@PREFIX@", &shown).replace("@LIBDIR@", &shown).replace("@VERSION@", "0");
+    std::fs::write(folder.join("mgw.pc"), pc.replace("@INCLUDEDIR@", &include.display().to_string())).expect("mgw.pc");
+    let headers = headers(root, &folder);
+    let out = folder.join("out");
+    succeed(
+        Command::new("make")
+            .arg("-C")
+            .arg(package().join("asterisk-module"))
+            .arg(format!("PKG_CONFIG_PATH={shown}"))
+            .arg(format!("ASTERISK_INCLUDE={}", headers.display()))
+            .arg(format!("OUT={}", out.display())),
+    );
+    out
+}
+
+/// The module for Asterisk 22, built once.
+pub fn module() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build(crate::support::asterisk::root()))
+}
+
+/// mgw.conf that uses this cloud, with profiles 7777 (en) and 8888 (es); `general` and `more` are added.
+pub fn conf(cloud: &Cloud, general: &str, more: &str) -> String {
+    let http = format!("http://{}", cloud.address);
+    format!(
+        "[general]\nlog = info\nevents = all\ndeepgram.base_url = {http}\ndeepl.base_url = {http}\n\
+         elevenlabs.base_url = {http}\ndeepgram.api_key = dg-test-key\ndeepl.api_key = dl-test-key\n\
+         elevenlabs.api_key = el-test-key\n{general}\n[7777]\nlanguage = en\n[8888]\nlanguage = es\n{more}\n"
+    )
+}
+
+/// The dialplan of the tests, in context `mgw`: rooms, and translated calls to the phones.
+pub const DIALPLAN: &str = "\
+exten => 7701,1,MediaGateway(7777)
+ same => n,Goto(after,1)
+exten => 8801,1,MediaGateway(8888)
+ same => n,Goto(after,1)
+exten => 7702,1,MediaGateway(7777,room-7,k(#))
+ same => n,Goto(after,1)
+exten => 8802,1,MediaGateway(8888,room-7,e)
+ same => n,Goto(after,1)
+exten => after,1,Set(GLOBAL(STATUS_${CALLERID(num)})=${MGW_STATUS}/${MGW_ROOM})
+ same => n,Wait(600)
+exten => _1X0X,1,Set(TRANSLATE(en,es)=on)
+ same => n,Set(GLOBAL(STATUS)=${MGW_STATUS})
+ same => n,Dial(PJSIP/1002,,tT)
+exten => _2X0X,1,Set(TRANSLATE(en,es)=on)
+ same => n,Set(MGW(original)=full)
+ same => n,Set(MGW(gain.original_db)=-12)
+ same => n,Dial(PJSIP/1002,,tT)
+";
+
+/// A gateway with the module.
+pub fn gateway(cloud: &Cloud) -> Asterisk {
+    gateway_with(&conf(cloud, "", ""), "")
+}
+
+pub fn gateway_with(conf: &str, extensions: &str) -> Asterisk {
+    let extensions = format!("{DIALPLAN}{extensions}");
+    let setup = Setup {
+        extensions: &extensions,
+        files: &[("mgw.conf", conf)],
+        modules: Some(module()),
+        ..Setup::default()
+    };
+    Asterisk::gateway_of(&setup)
+}
+
+/// Sentences of five words, each followed by a pause, behind half a second of silence.
+pub fn talk(language: &str, first: u16, sentences: u16) -> Vec<i16> {
+    let mut all = vec![0; RATE as usize / 2];
+    for n in 0..sentences {
+        all.extend(sentence(language, first + 5 * n..first + 5 * n + 5, RATE, Duration::from_millis(900)));
+    }
+    all
+}
+
+/// The words that were heard, all of one language, whole; panics at others.
+pub fn words(heard: &[i16], language: &str) -> Vec<u16> {
+    let report = hear(heard, RATE);
+    assert_eq!(report.damaged, 0, "damaged words: {:?}", report.words);
+    assert!(report.words.iter().all(|(l, _)| *l == language), "words of another language: {:?}", report.words);
+    report.words.iter().map(|(_, n)| *n).collect()
+}
+
+/// Waits until an ear has heard so many words.
+pub fn wait_words(what: &str, count: usize, heard: impl Fn() -> Vec<i16>) {
+    wait_for(what, 60 * S, || hear(&heard(), RATE).words.len() >= count);
+}
+
+/// The states of calls with TRANSLATE, as the console shows them.
+pub fn states(gateway: &Asterisk) -> Vec<String> {
+    let text = gateway.rx("mgw show calls");
+    let calls = text.lines().skip(1).filter(|line| !line.starts_with("CPU time"));
+    calls.filter_map(|line| line.split_whitespace().nth(3)).map(str::to_owned).collect()
+}
+
+/// Waits until the only call with TRANSLATE has a state.
+pub fn wait_state(gateway: &Asterisk, state: &str) {
+    wait_for(&format!("a call that is {state}"), 30 * S, || states(gateway) == [state]);
+}
+
+/// Sessions that there are.
+pub fn sessions(gateway: &Asterisk) -> usize {
+    let text = gateway.rx("mgw show sessions");
+    let last = text.lines().last().unwrap_or_default();
+    last.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("no count in {text:?}"))
+}
+
+/// How often the module is in use.
+pub fn uses(gateway: &Asterisk) -> String {
+    let text = gateway.rx("module show like app_mgw");
+    let line = text.lines().find(|line| line.contains("app_mgw.so")).unwrap_or_else(|| panic!("no module: {text}"));
+    // Its description has words, and what follows it is count, status, support level.
+    line.split_whitespace().rev().nth(2).expect("columns").to_owned()
+}
+
+/// Waits until nothing is left of any call: no channel, bridge, session, hook or use of the module.
+pub fn wait_empty(gateway: &Asterisk) {
+    gateway.wait_empty(40 * S);
+    wait_for("no session", 40 * S, || sessions(gateway) == 0);
+    wait_for("no hook", 10 * S, || states(gateway).is_empty());
+    wait_for("no use of the module", 10 * S, || uses(gateway) == "0");
+}
