@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::native::{library, package, succeed};
+use crate::support::asterisk::measure::tone;
 use crate::support::asterisk::phones::RATE;
-use crate::support::asterisk::{Asterisk, Setup};
+use crate::support::asterisk::{Asterisk, LightPhone, Setup};
 use crate::support::leg::hear;
 use crate::support::live::sentence;
 use crate::support::{Cloud, temp_file, wait_for};
@@ -81,29 +82,156 @@ exten => 8802,1,MediaGateway(8888,room-7,e)
  same => n,Goto(after,1)
 exten => after,1,Set(GLOBAL(STATUS_${CALLERID(num)})=${MGW_STATUS}/${MGW_ROOM})
  same => n,Wait(600)
-exten => _1X0X,1,Set(TRANSLATE(en,es)=on)
+exten => _1XXX,1,Set(TRANSLATE(en,es)=on)
  same => n,Set(GLOBAL(STATUS)=${MGW_STATUS})
- same => n,Dial(PJSIP/1002,,tT)
-exten => _2X0X,1,Set(TRANSLATE(en,es)=on)
- same => n,Set(MGW(original)=full)
- same => n,Set(MGW(gain.original_db)=-12)
- same => n,Dial(PJSIP/1002,,tT)
+ same => n,Dial(PJSIP/1002)
+exten => _40XX,1,Answer()
+ same => n,Set(GLOBAL(P${EXTEN:2})=${CHANNEL})
+ same => n,Wait(3600)
+exten => _41XX,1,Answer()
+ same => n,Set(TRANSLATE(en,es)=on)
+ same => n,Set(GLOBAL(STATUS)=${MGW_STATUS})
+ same => n,Bridge(${P${EXTEN:2}})
+exten => _42XX,1,Answer()
+ same => n,Bridge(${P${EXTEN:2}})
+exten => _43XX,1,Answer()
+ same => n,ParkedCall(default,7${EXTEN:2})
+exten => 4400,1,Answer()
+ same => n,Set(TRANSLATE(en,es)=on)
+ same => n,Queue(q)
+exten => 4401,1,Wait(3)
+ same => n,Answer()
+ same => n,Bridge(${P01})
+exten => 4500,1,Answer()
+ same => n,Set(TRANSLATE(en,es)=on)
+ same => n,ConfBridge(9)
+exten => 4501,1,Answer()
+ same => n,ConfBridge(9)
+exten => 4600,1,Answer()
+ same => n,Set(TRANSLATE(en,es)=on)
+ same => n,MixMonitor(,r(${SPOOL}/read.sln16)t(${SPOOL}/write.sln16))
+ same => n,Bridge(${P00})
+exten => 4700,1,Answer()
+ same => n,ChanSpy(${SPIED},q)
+exten => 4701,1,Answer()
+ same => n,ChanSpy(${SPIED},qw)
+exten => _48XX,1,Answer()
+ same => n,BridgeAdd(${P${EXTEN:2}})
+exten => 4900,1,Answer()
+ same => n,Dial(Local/4901@mgw,60)
+exten => 4950,1,Answer()
+ same => n,Set(TRANSLATE(en,es)=on)
+ same => n,Dial(Local/4901@mgw,60)
+exten => 4901,1,Progress()
+ same => n,Playtones(1000/20000)
+ same => n,Wait(60)
+exten => 4902,1,Answer()
+ same => n,Set(GLOBAL(P02)=${CHANNEL})
+ same => n,Dial(Local/4903@mgw/n)
+exten => 4903,1,Set(TRANSLATE(en,es)=on)
+ same => n,Bridge(${P00})
 ";
+
+/// Level of the music on hold, which is a tone of this frequency.
+pub const MUSIC_HZ: f64 = 440.0;
+const MUSIC_AMPLITUDE: f64 = 3000.0;
 
 /// A gateway with the module.
 pub fn gateway(cloud: &Cloud) -> Asterisk {
-    gateway_with(&conf(cloud, "", ""), "")
+    gateway_with(&conf(cloud, "", ""), module())
 }
 
-pub fn gateway_with(conf: &str, extensions: &str) -> Asterisk {
-    let extensions = format!("{DIALPLAN}{extensions}");
+pub fn gateway_with(conf: &str, modules: &Path) -> Asterisk {
+    gateway_under(conf, modules, &[])
+}
+
+pub fn gateway_under(conf: &str, modules: &Path, under: &[&str]) -> Asterisk {
+    let folder = temp_file("music").parent().expect("folder").to_owned();
+    let music = folder.join("music");
+    std::fs::create_dir(&music).expect("folder");
+    let tone: Vec<u8> = tone(MUSIC_HZ, MUSIC_AMPLITUDE, 10.0, RATE).iter().flat_map(|s| s.to_le_bytes()).collect();
+    std::fs::write(music.join("tone.sln16"), tone).expect("music");
+    let held = format!("[general]\n[default]\nmode = files\ndirectory = {}\n", music.display());
+    let dialplan = DIALPLAN.replace("${SPOOL}", &folder.display().to_string());
     let setup = Setup {
-        extensions: &extensions,
-        files: &[("mgw.conf", conf)],
-        modules: Some(module()),
-        ..Setup::default()
+        extensions: &dialplan,
+        files: &[
+            ("mgw.conf", conf),
+            ("musiconhold.conf", &held),
+            ("res_parking.conf", "[general]\n[default]\nparkext = 700\nparkpos = 701-720\ncontext = parked\n"),
+            ("queues.conf", "[general]\n[q]\nstrategy = ringall\nmember => Local/4401@mgw/n\n"),
+            (
+                "confbridge.conf",
+                "[general]\n[default_user]\ntype = user\nquiet = yes\n[default_bridge]\ntype = bridge\n",
+            ),
+        ],
+        modules: Some(modules),
+        under,
     };
-    Asterisk::gateway_of(&setup)
+    let gateway = Asterisk::gateway_of(&setup);
+    gateway.action("Setvar", &[("Variable", "SPOOL"), ("Value", &folder.display().to_string())]);
+    gateway
+}
+
+/// Where 4600 records.
+pub fn spool(gateway: &Asterisk) -> PathBuf {
+    gateway.action("Getvar", &[("Variable", "SPOOL")]).remove("Value").expect("it was set").into()
+}
+
+/// Two light phones in a translated call: the caller (English) has the hook, the callee speaks Spanish.
+pub fn pair(gateway: &Asterisk, number: usize) -> (LightPhone, LightPhone) {
+    let b = waiting(gateway, number);
+    let a = LightPhone::call(gateway, &format!("41{number:02}"), &[]);
+    a.wait_up();
+    (a, b)
+}
+
+/// A phone that waits to be talked to under a number.
+pub fn waiting(gateway: &Asterisk, number: usize) -> LightPhone {
+    let before = partner(gateway, number);
+    let b = LightPhone::call(gateway, &format!("40{number:02}"), &[]);
+    b.wait_up();
+    wait_for("the phone to wait", 30 * S, || partner(gateway, number) != before);
+    b
+}
+
+/// The channel that waits, or has waited, under a number.
+pub fn partner(gateway: &Asterisk, number: usize) -> Option<String> {
+    gateway.action("Getvar", &[("Variable", &format!("P{number:02}"))]).remove("Value")
+}
+
+/// The channel that TRANSLATE is on for, where there is one.
+pub fn hooked(gateway: &Asterisk) -> String {
+    let text = gateway.rx("mgw show calls");
+    let line = text.lines().nth(1).unwrap_or_else(|| panic!("no call: {text}"));
+    line.split_whitespace().next().expect("a channel").to_owned()
+}
+
+/// Sets a variable or a function of a channel.
+pub fn set(gateway: &Asterisk, channel: &str, name: &str, value: &str) {
+    let reply = gateway.action("Setvar", &[("Channel", channel), ("Variable", name), ("Value", value)]);
+    assert_eq!(reply["Response"], "Success", "{name}: {reply:?}");
+}
+
+/// What a phone hears from now on, for so long.
+pub fn hears_for(phone: &LightPhone, time: Duration) -> Vec<i16> {
+    let from = phone.heard().len();
+    let count = (time.as_secs_f64() * f64::from(RATE)) as usize;
+    wait_for("sound", 60 * S, || phone.heard_from(from).len() >= count);
+    phone.heard_from(from)[..count].to_vec()
+}
+
+/// Says a sentence each way and checks that each hears the other's in the own language, word for word.
+pub fn converse(a: &LightPhone, b: &LightPhone, first: u16) {
+    let (from_a, from_b) = (a.heard().len(), b.heard().len());
+    a.say(&talk("en", first, 1));
+    b.say(&talk("es", first + 500, 1));
+    wait_words("the callee's sentence", 5, || a.heard_from(from_a));
+    wait_words("the caller's sentence", 5, || b.heard_from(from_b));
+    // What comes twice would come now.
+    std::thread::sleep(S);
+    assert_eq!(words(&a.heard_from(from_a), "en"), (first + 500..first + 505).collect::<Vec<_>>());
+    assert_eq!(words(&b.heard_from(from_b), "es"), (first..first + 5).collect::<Vec<_>>());
 }
 
 /// Sentences of five words, each followed by a pause, behind half a second of silence.

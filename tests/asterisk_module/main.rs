@@ -9,4 +9,5 @@ mod native;
 mod support;
 
 mod calls;
+mod changes;
 mod host;

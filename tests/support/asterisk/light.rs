@@ -4,6 +4,7 @@
 //! more than 100 ms apart, as they do on a machine that is busy. Here each packet is put where its timestamp says, so
 //! what is missing in the recording was missing on the wire.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -17,9 +18,11 @@ const FRAME: usize = RATE as usize / 50;
 const FRAME_TIME: Duration = Duration::from_millis(20);
 /// Payload type that the phone offers for L16/16000.
 const L16: u8 = 96;
+/// The same at 8 kHz, after [`LightPhone::narrow`].
+const L16_8: u8 = 97;
 
 /// An endpoint of the gateway for these phones: known by its name alone, without a password.
-pub const ENDPOINT: &str = "\n[light](phone)\n";
+pub const ENDPOINT: &str = "\n[light](phone)\nallow = slin\n";
 
 #[derive(Default)]
 struct State {
@@ -33,8 +36,24 @@ struct State {
     /// Status of the answer to the INVITE, once it is final.
     status: u16,
     hang_up: bool,
+    /// Sends no RTP: neither speech nor silence.
+    mute: bool,
+    /// Requests within the call that are still to be sent, and how many were answered.
+    todo: VecDeque<Todo>,
+    done: u32,
+    /// The dialog as a Replaces parameter (RFC 3891) names it to the gateway.
+    dialog: String,
     /// The call is over, or was never answered.
     over: bool,
+}
+
+/// A request within the call.
+#[derive(Clone, Debug)]
+enum Todo {
+    /// An INVITE: direction of the sound, sampling rate.
+    Offer(&'static str, u32),
+    /// A REFER to this target.
+    Refer(String),
 }
 
 /// How late packets were since [`LightPhone::watch`].
@@ -144,6 +163,41 @@ impl LightPhone {
         self.read(|s| s.heard.clone())
     }
 
+    /// Sends nothing at all any more, as a phone with silence suppression; or sends again.
+    pub fn mute(&self, on: bool) {
+        self.state.lock().expect("phone").mute = on;
+    }
+
+    fn ask(&self, todo: Todo) {
+        let wanted = {
+            let mut state = self.state.lock().expect("phone");
+            state.todo.push_back(todo);
+            state.done + state.todo.len() as u32
+        };
+        self.wait("an answer to a request", |p| p.is_gone() || p.read(|s| s.done >= wanted));
+    }
+
+    /// Puts the other party on hold, and takes it back.
+    pub fn hold(&self, on: bool) {
+        self.ask(Todo::Offer(if on { "sendonly" } else { "sendrecv" }, RATE));
+    }
+
+    /// Changes the codec to 8 kHz, or back to 16.
+    pub fn narrow(&self, on: bool) {
+        self.ask(Todo::Offer("sendrecv", if on { RATE / 2 } else { RATE }));
+    }
+
+    /// Transfers the other party to an extension (a blind transfer) and leaves.
+    pub fn transfer(&self, extension: &str) {
+        self.ask(Todo::Refer(format!("sip:{extension}@127.0.0.1")));
+    }
+
+    /// Connects the other party with the one that another call of ours has (an attended transfer) and leaves both.
+    pub fn transfer_to(&self, extension: &str, other: &LightPhone) {
+        let replaces = other.read(|s| s.dialog.clone());
+        self.ask(Todo::Refer(format!("sip:{extension}@127.0.0.1?Replaces={replaces}")));
+    }
+
     fn wait(&self, what: &str, condition: impl Fn(&LightPhone) -> bool) {
         let begin = Instant::now();
         while !condition(self) {
@@ -201,6 +255,12 @@ struct Sip {
     to: String,
     contact: String,
     sequence: u32,
+    /// Sampling rate on the line.
+    rate: u32,
+    /// Of our descriptions of the session, and what the one under way offers.
+    version: u32,
+    direction: &'static str,
+    offered: u32,
 }
 
 impl Sip {
@@ -212,27 +272,51 @@ impl Sip {
         let unique = format!("{}-{}", own.port(), std::process::id());
         let (to, contact) = (format!("<{uri}>"), uri.clone());
         let gateway = SocketAddr::from(([127, 0, 0, 1], port));
-        Sip { sip, rtp, gateway, own, uri, tag: unique.clone(), call_id: unique, to, contact, sequence: 0 }
+        let call_id = unique.clone();
+        let direction = "sendrecv";
+        let (rate, offered) = (RATE, RATE);
+        Sip {
+            sip,
+            rtp,
+            gateway,
+            own,
+            uri,
+            tag: unique,
+            call_id,
+            to,
+            contact,
+            sequence: 0,
+            rate,
+            version: 1,
+            direction,
+            offered,
+        }
     }
 
     fn offer(&self) -> String {
         let port = self.rtp.local_addr().expect("address").port();
+        let (version, direction, rate) = (self.version, self.direction, self.offered);
+        let payload = if rate == RATE { L16 } else { L16_8 };
         format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP {L16}\r\n\
-             a=rtpmap:{L16} L16/16000\r\na=ptime:20\r\na=sendrecv\r\n"
+            "v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {payload}\r\na=rtpmap:{payload} L16/{rate}\r\na=ptime:20\r\na={direction}\r\n"
         )
     }
 
     /// Sends a request; `branch` tells transactions apart, and an ACK is one of its own after a 2xx (RFC 3261 13.2.2.4).
     fn request(&self, method: &str, branch: &str, body: &str) {
+        self.request_with(method, branch, "", body);
+    }
+
+    fn request_with(&self, method: &str, branch: &str, more: &str, body: &str) {
         let Sip { own, uri, tag, call_id, to, contact, sequence, .. } = self;
-        let target = if method == "INVITE" { uri } else { contact };
+        let target = if method == "INVITE" && *sequence == 1 { uri } else { contact };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let length = body.len();
         let text = format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {own};rport;branch=z9hG4bK{tag}{branch}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:light@{own}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {sequence} {method}\r\nContact: <sip:light@{own}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+             CSeq: {sequence} {method}\r\nContact: <sip:light@{own}>\r\n{more}{kind}Content-Length: {length}\r\n\r\n{body}"
         );
         self.sip.send_to(text.as_bytes(), self.gateway).expect("send");
     }
@@ -292,6 +376,9 @@ impl Sip {
             let contact = header(&text, "Contact").expect("a 200 has a contact");
             self.contact = contact.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned();
             self.request("ACK", "a", "");
+            let tag = self.to.split(";tag=").nth(1).unwrap_or_default();
+            state.lock().expect("phone").dialog =
+                format!("{}%3Bto-tag%3D{tag}%3Bfrom-tag%3D{}", self.call_id, self.tag);
             let media = text.lines().find_map(|line| line.strip_prefix("m=audio ")).expect("an answer with audio");
             let port = media.split(' ').next().and_then(|p| p.parse().ok()).expect("a port");
             return Some(SocketAddr::from(([127, 0, 0, 1], port)));
@@ -299,39 +386,89 @@ impl Sip {
     }
 
     /// Speaks and listens on an absolute clock; true when it is up to us to hang up.
-    fn talk(&self, state: &Mutex<State>, peer: SocketAddr) -> bool {
+    fn talk(&mut self, state: &Mutex<State>, peer: SocketAddr) -> bool {
         let mut ear = Ear::default();
         let (mut sequence, mut timestamp) = (0_u16, 0_u32);
         let mut packet = vec![0; 12 + 2 * FRAME];
         let mut next = Instant::now();
         loop {
-            {
+            let mute;
+            let todo = {
                 let mut state = state.lock().expect("phone");
                 if state.hang_up {
                     return true;
                 }
-                packet[..4].copy_from_slice(&[0x80, L16, (sequence >> 8) as u8, sequence as u8]);
+                mute = state.mute;
+                // Samples of the line that make one of ours.
+                let step = (RATE / self.rate) as usize;
+                packet.resize(12 + 2 * FRAME / step, 0);
+                let payload = if step == 1 { L16 } else { L16_8 };
+                packet[..4].copy_from_slice(&[0x80, payload, (sequence >> 8) as u8, sequence as u8]);
                 packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
                 packet[8..12].copy_from_slice(&u32::from(self.own.port()).to_be_bytes());
                 for (i, bytes) in packet[12..].chunks_exact_mut(2).enumerate() {
-                    let sample = state.voice.get(state.said + i).copied().unwrap_or(0);
-                    bytes.copy_from_slice(&sample.to_be_bytes());
+                    let sample = |n: usize| i32::from(state.voice.get(state.said + n).copied().unwrap_or(0));
+                    let mean = (0..step).map(|k| sample(i * step + k)).sum::<i32>() / step as i32;
+                    bytes.copy_from_slice(&(mean as i16).to_be_bytes());
                 }
                 state.said = (state.said + FRAME).min(state.voice.len());
+                state.todo.front().cloned()
+            };
+            if let Some(todo) = todo {
+                self.ask(&todo, state);
             }
             // Refused when the gateway has closed its end: the BYE is on its way.
-            let _ = self.rtp.send_to(&packet, peer);
+            if !mute {
+                let _ = self.rtp.send_to(&packet, peer);
+            }
             // Looked at behind it, so that no delay before it is missed.
             state.lock().expect("phone").late.note(next.elapsed());
-            (sequence, timestamp) = (sequence.wrapping_add(1), timestamp.wrapping_add(FRAME as u32));
+            let step = FRAME as u32 * self.rate / RATE;
+            (sequence, timestamp) = (sequence.wrapping_add(1), timestamp.wrapping_add(step));
             next += FRAME_TIME;
             self.listen(state, &mut ear, next);
             while let Some(text) = self.receive(Duration::ZERO) {
                 if self.respond(&text) {
                     return false;
                 }
+                self.answered(&text, state);
             }
         }
+    }
+
+    /// Sends a request within the call, once; what is under way has a sequence number above the number of answers.
+    fn ask(&mut self, todo: &Todo, state: &Mutex<State>) {
+        let done = state.lock().expect("phone").done;
+        if self.sequence > 1 + done {
+            return;
+        }
+        self.sequence += 1;
+        let branch = format!("t{}", self.sequence);
+        match todo {
+            Todo::Offer(direction, rate) => {
+                self.version += 1;
+                (self.direction, self.offered) = (direction, *rate);
+                self.request("INVITE", &branch, &self.offer());
+            }
+            Todo::Refer(target) => {
+                let (target, port) = (target.clone(), self.gateway.port());
+                let target = target.replacen("127.0.0.1", &format!("127.0.0.1:{port}"), 1);
+                self.request_with("REFER", &branch, &format!("Refer-To: <{target}>\r\n"), "");
+            }
+        }
+    }
+
+    /// A final answer to the request that is under way.
+    fn answered(&mut self, text: &str, state: &Mutex<State>) {
+        let number = header(text, "CSeq").and_then(|c| c.split(' ').next()?.parse::<u32>().ok());
+        let mut state = state.lock().expect("phone");
+        if status(text) < 200 || number != Some(self.sequence) || self.sequence != 2 + state.done {
+            return;
+        }
+        assert!(status(text) < 300, "a request within the call was answered with {text}");
+        self.rate = self.offered;
+        state.todo.pop_front();
+        state.done += 1;
     }
 
     /// Takes what comes until it is time to send again.
@@ -344,7 +481,7 @@ impl Sip {
             }
             self.rtp.set_read_timeout(Some(left)).expect("timeout");
             match self.rtp.recv(&mut packet) {
-                Ok(n) if n > 12 && packet[1] & 0x7f == L16 => {
+                Ok(n) if n > 12 && [L16, L16_8].contains(&(packet[1] & 0x7f)) => {
                     ear.place(&packet[..n], &mut state.lock().expect("phone"));
                 }
                 Ok(_) => {}
@@ -359,9 +496,9 @@ impl Sip {
     fn respond(&self, text: &str) -> bool {
         let method = text.split(' ').next().unwrap_or_default();
         if method == "SIP/2.0" {
-            // The 200 again: our ACK was lost.
-            if header(text, "CSeq").is_some_and(|c| c.ends_with("INVITE")) {
-                self.request("ACK", "a", "");
+            // Of a request within the call, or the first one's again: our ACK was lost.
+            if status(text) >= 200 && header(text, "CSeq").is_some_and(|c| c.ends_with("INVITE")) {
+                self.request("ACK", &format!("a{}", self.sequence), "");
             }
             return false;
         }
@@ -383,7 +520,7 @@ impl Sip {
     }
 
     fn bye(&mut self) {
-        self.sequence = 2;
+        self.sequence += 1;
         for _ in 0..10 {
             self.request("BYE", "b", "");
             while let Some(text) = self.receive(Duration::from_millis(500)) {
@@ -411,8 +548,8 @@ fn header(text: &str, name: &str) -> Option<String> {
 #[derive(Default)]
 struct Ear {
     begin: Option<Instant>,
-    /// Source, its first timestamp, and where that lies in the recording.
-    source: Option<(u32, u32, usize)>,
+    /// Source and payload type, its first timestamp, and where that lies in the recording.
+    source: Option<((u32, u8), u32, usize)>,
     /// Arrival beyond what the timestamp says, of the fastest packet, in seconds.
     fastest: f64,
 }
@@ -420,7 +557,9 @@ struct Ear {
 impl Ear {
     fn place(&mut self, packet: &[u8], state: &mut State) {
         let number = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
-        let (timestamp, source) = (number(4), number(8));
+        // A sample at 8 kHz is two of ours.
+        let wide = packet[1] & 0x7f == L16;
+        let (timestamp, source) = (number(4), (number(8), packet[1] & 0x7f));
         let begin = *self.begin.get_or_insert_with(Instant::now);
         state.packets += 1;
         let (first, base) = match self.source {
@@ -434,7 +573,7 @@ impl Ear {
             }
         };
         // Signed: a packet that overtook the first one is before it, and an hour ahead is no packet of this call.
-        let offset = i64::from(timestamp.wrapping_sub(first) as i32);
+        let offset = i64::from(timestamp.wrapping_sub(first) as i32) * if wide { 1 } else { 2 };
         let Ok(at) = usize::try_from(base as i64 + offset) else { return };
         if at > state.heard.len() + 3600 * RATE as usize {
             return;
@@ -442,11 +581,19 @@ impl Ear {
         let transit = begin.elapsed().as_secs_f64() - at as f64 / f64::from(RATE);
         self.fastest = self.fastest.min(transit);
         state.came.note(Duration::from_secs_f64(transit - self.fastest));
-        let samples = packet[12..].chunks_exact(2).map(|b| i16::from_be_bytes([b[0], b[1]]));
-        let end = at + (packet.len() - 12) / 2;
+        let line: Vec<i16> = packet[12..].chunks_exact(2).map(|b| i16::from_be_bytes([b[0], b[1]])).collect();
+        let samples = if wide { line } else { doubled(&line) };
+        let end = at + samples.len();
         if state.heard.len() < end {
             state.heard.resize(end, 0);
         }
         state.heard[at..end].iter_mut().zip(samples).for_each(|(to, from)| *to = from);
     }
+}
+
+/// Twice as many samples, those between by their neighbours' mean.
+fn doubled(samples: &[i16]) -> Vec<i16> {
+    let next = |i: usize| i32::from(samples[(i + 1).min(samples.len() - 1)]);
+    let between = |i: usize| ((i32::from(samples[i]) + next(i)) / 2) as i16;
+    (0..samples.len()).flat_map(|i| [samples[i], between(i)]).collect()
 }

@@ -165,8 +165,7 @@ impl Asterisk {
         ] {
             asterisk.configure(name, &text);
         }
-        let manager =
-            format!("[general]\nenabled = yes\nbindaddr = 127.0.0.1\nport = {}\n", asterisk.ports.manager());
+        let manager = format!("[general]\nenabled = yes\nbindaddr = 127.0.0.1\nport = {}\n", asterisk.ports.manager());
         asterisk.configure("manager.conf", &(manager + manager::CONF));
         for (name, text) in setup.files {
             asterisk.configure(name, text);
