@@ -24,8 +24,9 @@
 #include <sys/timerfd.h>
 
 #define TICK_MS 20
-/* A leg that has sent nothing for so long is silent. */
-#define SILENT_MS 60
+/* A leg that has sent nothing for so long is silent. Less is the network's unevenness: what was late comes at once then,
+ * and must not find its time taken by carriers. */
+#define SILENT_MS 200
 /* Carriers that may be under way; more only pile up. */
 #define CARRIERS 3
 /* After the channel with the hook was hung up, the peer mostly is, too. One that lives so much longer has stayed. */

@@ -32,8 +32,13 @@ fn scene(play: impl Fn(&Asterisk, &Cloud, usize)) {
         now.0 <= threads + 4 && now.1 <= descriptors + 4
     });
     let log = gateway.log();
-    let faults: Vec<&str> =
-        log.lines().filter(|l| l.contains(": panic") || l.contains("ERROR") && l.contains("mgw")).collect();
+    let ours = |line: &str| {
+        ["mgw_", "app_mgw", "app_media_gateway", "func_translate", "func_mgw"]
+            .iter()
+            .any(|f| line.contains(&format!("] {f}")))
+    };
+    let fault = |line: &&str| line.contains("FRACK") || line.contains("ERROR[") && ours(line);
+    let faults: Vec<&str> = log.lines().filter(fault).collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 

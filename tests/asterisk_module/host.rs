@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::native::{library, package, succeed};
 use crate::support::asterisk::measure::tone;
@@ -251,9 +251,18 @@ pub fn words(heard: &[i16], language: &str) -> Vec<u16> {
     report.words.iter().map(|(_, n)| *n).collect()
 }
 
-/// Waits until an ear has heard so many words.
+/// Waits until an ear has heard so many words; tells what it has heard when they do not come.
 pub fn wait_words(what: &str, count: usize, heard: impl Fn() -> Vec<i16>) {
-    wait_for(what, 60 * S, || hear(&heard(), RATE).words.len() >= count);
+    let begin = Instant::now();
+    loop {
+        let report = hear(&heard(), RATE);
+        if report.words.len() >= count {
+            return;
+        }
+        let (words, damaged) = (&report.words, report.damaged);
+        assert!(begin.elapsed() < 40 * S, "{what}: {count} words wanted, heard {words:?} and {damaged} damaged");
+        std::thread::sleep(S / 10);
+    }
 }
 
 /// The states of calls with TRANSLATE, as the console shows them.
@@ -285,7 +294,9 @@ pub fn uses(gateway: &Asterisk) -> String {
 
 /// Waits until nothing is left of any call: no channel, bridge, session, hook or use of the module.
 pub fn wait_empty(gateway: &Asterisk) {
-    gateway.wait_empty(40 * S);
+    // A parking lot is a bridge that stays once somebody was there.
+    let left = || gateway.leftovers().into_iter().filter(|l| !l.contains("holding_bridge")).count();
+    wait_for("no channel and no bridge", 40 * S, || left() == 0);
     wait_for("no session", 40 * S, || sessions(gateway) == 0);
     wait_for("no hook", 10 * S, || states(gateway).is_empty());
     wait_for("no use of the module", 10 * S, || uses(gateway) == "0");

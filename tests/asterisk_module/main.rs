@@ -11,3 +11,4 @@ mod support;
 mod calls;
 mod changes;
 mod host;
+mod troubles;

@@ -544,6 +544,9 @@ fn header(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
 }
 
+/// A timestamp that is so many seconds from where the clock is belongs to another time line.
+const JUMP: i64 = 2;
+
 /// Puts packets where their timestamps say.
 #[derive(Default)]
 struct Ear {
@@ -562,19 +565,25 @@ impl Ear {
         let (timestamp, source) = (number(4), (number(8), packet[1] & 0x7f));
         let begin = *self.begin.get_or_insert_with(Instant::now);
         state.packets += 1;
+        let now = (begin.elapsed().as_secs_f64() * f64::from(RATE)) as usize;
+        let scale = if wide { 1 } else { 2 };
+        let offset = |first: u32| i64::from(timestamp.wrapping_sub(first) as i32) * scale;
         let (first, base) = match self.source {
-            Some((known, first, base)) if known == source => (first, base),
+            // Asterisk takes the timestamps over from whoever speaks: a jump is another speaker, not another time.
+            Some((known, first, base))
+                if known == source && (base as i64 + offset(first) - now as i64).abs() < JUMP * i64::from(RATE) =>
+            {
+                (first, base)
+            }
             _ => {
                 // A new source has a new clock: it begins now, behind what was there.
-                let now = (begin.elapsed().as_secs_f64() * f64::from(RATE)) as usize;
                 let base = now.max(state.heard.len());
                 self.source = Some((source, timestamp, base));
                 (timestamp, base)
             }
         };
         // Signed: a packet that overtook the first one is before it, and an hour ahead is no packet of this call.
-        let offset = i64::from(timestamp.wrapping_sub(first) as i32) * if wide { 1 } else { 2 };
-        let Ok(at) = usize::try_from(base as i64 + offset) else { return };
+        let Ok(at) = usize::try_from(base as i64 + offset(first)) else { return };
         if at > state.heard.len() + 3600 * RATE as usize {
             return;
         }
