@@ -1,5 +1,5 @@
 /*
- * The console: mgw show sessions|session|rooms|calls|settings, mgw debug.
+ * The console: mgw show sessions|session|rooms|calls|settings, mgw debug, mgw measure.
  *
  * Copyright (C) the mgw contributors. GPL-2.0-or-later, see LICENSE.
  */
@@ -158,7 +158,7 @@ static char *show_calls(struct ast_cli_entry *e, int cmd, struct ast_cli_args *a
 	switch (cmd) {
 	case CLI_INIT:
 		e->command = "mgw show calls";
-		e->usage = "Usage: mgw show calls\n       Lists the calls that TRANSLATE is on for, and after 'mgw debug on' what its callback costs.\n";
+		e->usage = "Usage: mgw show calls\n       Lists the calls that TRANSLATE is on for, and after 'mgw measure on' what its callback costs.\n";
 		return NULL;
 	case CLI_GENERATE:
 		return NULL;
@@ -207,8 +207,7 @@ static char *debug(struct ast_cli_entry *e, int cmd, struct ast_cli_args *a)
 	switch (cmd) {
 	case CLI_INIT:
 		e->command = "mgw debug {on|off}";
-		e->usage = "Usage: mgw debug {on|off}\n       On: the library's log with everything a developer wants to know, and the callbacks of\n"
-			"       TRANSLATE are measured (mgw show calls).\n";
+		e->usage = "Usage: mgw debug {on|off}\n       On: the library's log with everything a developer wants to know.\n";
 		return NULL;
 	case CLI_GENERATE:
 		return NULL;
@@ -218,6 +217,28 @@ static char *debug(struct ast_cli_entry *e, int cmd, struct ast_cli_args *a)
 	}
 	mgw_log_debug(!strcasecmp(a->argv[e->args - 1], "on"));
 	ast_cli(a->fd, "mgw debug is %s\n", mgw_log_debugging() ? "on" : "off");
+	return CLI_SUCCESS;
+}
+
+static char *measure(struct ast_cli_entry *e, int cmd, struct ast_cli_args *a)
+{
+	int on;
+
+	switch (cmd) {
+	case CLI_INIT:
+		e->command = "mgw measure {on|off}";
+		e->usage = "Usage: mgw measure {on|off}\n       On: the CPU time of TRANSLATE's callbacks is measured, which itself costs some; mgw show calls\n"
+			"       has the result.\n";
+		return NULL;
+	case CLI_GENERATE:
+		return NULL;
+	}
+	if (a->argc != e->args) {
+		return CLI_SHOWUSAGE;
+	}
+	on = !strcasecmp(a->argv[e->args - 1], "on");
+	mgw_hook_measure(on);
+	ast_cli(a->fd, "measuring is %s\n", on ? "on" : "off");
 	return CLI_SUCCESS;
 }
 
@@ -268,6 +289,7 @@ static struct ast_cli_entry commands[] = {
 	AST_CLI_DEFINE(show_calls, "Lists the calls that TRANSLATE is on for"),
 	AST_CLI_DEFINE(show_settings, "Shows what mgw.conf has set"),
 	AST_CLI_DEFINE(debug, "Switches debugging on and off"),
+	AST_CLI_DEFINE(measure, "Measures what translated calls cost"),
 };
 
 static struct ast_cli_entry test_commands[] = {

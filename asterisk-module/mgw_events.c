@@ -57,7 +57,6 @@ void mgw_log_debug(int on)
 {
 	__atomic_store_n(&debugging, on, __ATOMIC_RELAXED);
 	mgw_log_start();
-	mgw_hook_measure(on);
 }
 
 int mgw_log_debugging(void)

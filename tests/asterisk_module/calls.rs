@@ -204,10 +204,16 @@ fn the_console_explains_everything() {
     let shown = gateway.rx(&format!("mgw show session {id}"));
     assert!(shown.contains("frames_in") && shown.trim_start().starts_with('{'), "{shown}");
     assert!(gateway.rx("mgw show session 1").contains("There is no session 1"));
-    assert!(gateway.rx("mgw debug on").contains("debug is on"));
+    assert!(gateway.rx("mgw measure on").contains("measuring is on"));
     wait_for("measured callbacks", 20 * S, || gateway.rx("mgw show calls").contains("p99"));
-    println!("{}", gateway.rx("mgw show calls"));
+    assert!(gateway.rx("mgw measure off").contains("measuring is off"));
+    assert!(gateway.rx("mgw debug on").contains("debug is on"));
+    a.say(&talk("en", 0, 1));
+    wait_words("a sentence", 5, || b.heard());
+    wait_for("what a developer wants to know", 20 * S, || gateway.log().contains("mgw::"));
     assert!(gateway.rx("mgw debug off").contains("debug is off"));
+    let log = gateway.log();
+    assert!(!log.contains("dg-test-key") && !log.contains("el-test-key"), "a key is in the log");
     a.hang_up();
     b.wait_gone();
     wait_empty(&gateway);

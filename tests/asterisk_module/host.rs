@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::native::{library, package, succeed};
 use crate::support::asterisk::measure::tone;
 use crate::support::asterisk::phones::RATE;
-use crate::support::asterisk::{Asterisk, LightPhone, Setup};
+use crate::support::asterisk::root::USUAL;
+use crate::support::asterisk::{Asterisk, LightPhone, Root, Setup};
 use crate::support::leg::hear;
 use crate::support::live::sentence;
 use crate::support::{Cloud, temp_file, wait_for};
@@ -57,7 +58,7 @@ pub fn build(root: &Path) -> PathBuf {
 /// The module for Asterisk 22, built once.
 pub fn module() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build(crate::support::asterisk::root()))
+    BUILT.get_or_init(|| build(&Root::of(USUAL).path))
 }
 
 /// mgw.conf that uses this cloud, with profiles 7777 (en) and 8888 (es); `general` and `more` are added.
@@ -142,10 +143,11 @@ pub fn gateway(cloud: &Cloud) -> Asterisk {
 }
 
 pub fn gateway_with(conf: &str, modules: &Path) -> Asterisk {
-    gateway_under(conf, modules, &[])
+    gateway_of(USUAL, conf, modules, &[])
 }
 
-pub fn gateway_under(conf: &str, modules: &Path, under: &[&str]) -> Asterisk {
+/// Of a version of Asterisk, run under a program that watches it.
+pub fn gateway_of(version: u8, conf: &str, modules: &Path, under: &[&str]) -> Asterisk {
     let folder = temp_file("music").parent().expect("folder").to_owned();
     let music = folder.join("music");
     std::fs::create_dir(&music).expect("folder");
@@ -165,6 +167,7 @@ pub fn gateway_under(conf: &str, modules: &Path, under: &[&str]) -> Asterisk {
                 "[general]\n[default_user]\ntype = user\nquiet = yes\n[default_bridge]\ntype = bridge\n",
             ),
         ],
+        version,
         modules: Some(modules),
         under,
     };

@@ -10,5 +10,10 @@ mod support;
 
 mod calls;
 mod changes;
+#[path = "../shim/ear.rs"]
+mod ear;
 mod host;
+mod load;
+mod memcheck;
+mod oldest;
 mod troubles;

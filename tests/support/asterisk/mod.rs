@@ -21,8 +21,10 @@ pub mod measure;
 pub mod phones;
 mod ports;
 mod process;
+pub mod root;
 
 pub use ari::AriApp;
 pub use light::{LATE, Lateness, LightPhone};
 pub use phones::{Codec, PhoneCall, Phones};
-pub use process::{Asterisk, Setup, root};
+pub use process::{Asterisk, Setup};
+pub use root::Root;

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -16,6 +15,7 @@ use super::ari;
 use super::light;
 use super::manager;
 use super::ports::Ports;
+use super::root::{Root, USUAL};
 
 /// Starts Asterisk and ends it when its standard input closes, which also happens when the test is killed; unless it was
 /// told to keep it, the folder goes too. The pid is its own child's, so it cannot be another program's.
@@ -36,13 +36,15 @@ pub struct Asterisk {
     folder: TempDir,
     ports: Ports,
     run: Option<Run>,
+    root: &'static Root,
     /// What is put before its command line: a program that watches it.
     under: Vec<PathBuf>,
 }
 
 /// What a gateway has beyond the sample configuration.
-#[derive(Default)]
 pub struct Setup<'a> {
+    /// Version: [`USUAL`] or [`super::root::OLDEST`].
+    pub version: u8,
     /// Extensions of the test's own, behind those of context `mgw`.
     pub extensions: &'a str,
     /// Configuration files: name and text.
@@ -53,42 +55,16 @@ pub struct Setup<'a> {
     pub under: &'a [&'a str],
 }
 
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Setup { version: USUAL, extensions: "", files: &[], modules: None, under: &[] }
+    }
+}
+
 struct Run {
     watchdog: Child,
     stdin: ChildStdin,
     pid: u32,
-}
-
-/// The root folder that `scripts/asterisk.sh` has made or found.
-pub fn root() -> &'static Path {
-    static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/asterisk.sh");
-        let output = Command::new(script).stderr(Stdio::inherit()).output().expect("scripts/asterisk.sh runs");
-        assert!(output.status.success(), "scripts/asterisk.sh failed: see above");
-        let text = String::from_utf8(output.stdout).expect("UTF-8");
-        PathBuf::from(text.lines().last().expect("the root's path on the last line"))
-    })
-}
-
-/// Folder of shared libraries in the root, and its dynamic linker.
-fn loader() -> (PathBuf, PathBuf) {
-    let lib = root().join("usr/lib").join(triplet());
-    let linker = fs::read_dir(&lib)
-        .unwrap_or_else(|e| panic!("{}: {e}", lib.display()))
-        .filter_map(|e| Some(e.ok()?.path()))
-        .find(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("ld-linux")))
-        .expect("a dynamic linker");
-    (lib, linker)
-}
-
-fn triplet() -> String {
-    format!("{}-linux-gnu", std::env::consts::ARCH)
-}
-
-/// Asterisk's own modules.
-fn modules() -> PathBuf {
-    root().join("usr/lib").join(triplet()).join("asterisk/modules")
 }
 
 /// A link for everything in a folder that is not in the other one already.
@@ -103,8 +79,8 @@ fn links(from: &Path, to: &Path) {
 
 /// Asterisk's data folder as links into the root. Debian's link `sounds/en` is made when the package is configured and
 /// leads out of the root, so it is made here.
-fn link_data(folder: &Path) {
-    let data = root().join("usr/share/asterisk");
+fn link_data(root: &Root, folder: &Path) {
+    let data = root.path.join("usr/share/asterisk");
     fs::create_dir_all(folder.join("sounds")).expect("data folder");
     for entry in fs::read_dir(&data).expect("the root's data") {
         let name = entry.expect("entry").file_name();
@@ -141,7 +117,7 @@ impl Asterisk {
     /// The same with all that a test may want.
     pub fn gateway_of(setup: &Setup) -> Asterisk {
         let extensions = setup.extensions;
-        let mut asterisk = Asterisk::prepare();
+        let mut asterisk = Asterisk::prepare_of(Root::of(setup.version));
         asterisk.under = setup.under.iter().map(PathBuf::from).collect();
         if let Some(modules) = setup.modules {
             asterisk.add_modules(modules);
@@ -181,20 +157,24 @@ impl Asterisk {
 
     /// A folder with the files that have nothing to do with calls.
     pub(super) fn prepare() -> Asterisk {
+        Asterisk::prepare_of(Root::of(USUAL))
+    }
+
+    fn prepare_of(root: &'static Root) -> Asterisk {
         // Not below target/: the path of a Unix socket may have 107 bytes.
         let folder = tempfile::Builder::new().prefix("mgw-asterisk-").tempdir().expect("temporary folder");
         for name in ["etc", "run", "log", "spool", "db", "cache", "lib", "sound"] {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
-        link_data(&folder.path().join("data"));
-        let asterisk = Asterisk { folder, ports: Ports::claim(), run: None, under: Vec::new() };
-        asterisk.configure("asterisk.conf", &asterisk.directories(&modules()));
+        link_data(root, &folder.path().join("data"));
+        let asterisk = Asterisk { folder, ports: Ports::claim(), run: None, root, under: Vec::new() };
+        asterisk.configure("asterisk.conf", &asterisk.directories(&root.modules));
         asterisk.configure("logger.conf", "[general]\n[logfiles]\nfull => notice,warning,error,verbose(4),dtmf\n");
         asterisk
     }
 
     fn directories(&self, modules: &Path) -> String {
-        let (f, r, modules) = (self.folder.path().display(), root().display(), modules.display());
+        let (f, r, modules) = (self.folder.path().display(), self.root.path.display(), modules.display());
         format!(
             "[directories]\nastcachedir => {f}/cache\nastetcdir => {f}/etc\n\
              astmoddir => {modules}\nastvarlibdir => {f}/lib\nastdbdir => {f}/db\n\
@@ -208,10 +188,10 @@ impl Asterisk {
     fn add_modules(&self, from: &Path) {
         let (own, documentation) = (self.folder.path().join("modules"), self.folder.path().join("data/documentation"));
         fs::create_dir(&own).expect("folder");
-        links(&modules(), &own);
+        links(&self.root.modules, &own);
         fs::remove_file(&documentation).expect("a link");
         fs::create_dir_all(documentation.join("thirdparty")).expect("folder");
-        links(&root().join("usr/share/asterisk/documentation"), &documentation);
+        links(&self.root.path.join("usr/share/asterisk/documentation"), &documentation);
         for entry in fs::read_dir(from).expect("the modules") {
             let path = entry.expect("entry").path();
             let name = path.file_name().expect("name");
@@ -254,14 +234,9 @@ impl Asterisk {
 
     /// The command line that runs the root's Asterisk with this folder's configuration.
     fn command(&self, more: &[&str]) -> Vec<PathBuf> {
-        let (lib, linker) = loader();
-        let mut line = self.under.clone();
-        if !more.contains(&"-f") {
-            // Only the one that serves is watched, not those that ask it.
-            line.clear();
-        }
-        line.extend([linker, "--library-path".into(), lib, "--argv0".into(), "asterisk".into()]);
-        line.push(root().join("usr/sbin/asterisk"));
+        // Only the one that serves is watched, not those that ask it.
+        let mut line = if more.contains(&"-f") { self.under.clone() } else { Vec::new() };
+        line.extend(self.root.command());
         line.push("-C".into());
         line.push(self.folder.path().join("etc/asterisk.conf"));
         line.extend(more.iter().map(PathBuf::from));
