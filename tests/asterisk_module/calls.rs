@@ -3,6 +3,7 @@
 use crate::host::*;
 use crate::support::asterisk::measure::{amplitude, level_dbfs, tone};
 use crate::support::asterisk::phones::RATE;
+use crate::support::asterisk::root::USUAL;
 use crate::support::asterisk::{Codec, LightPhone, Phones};
 use crate::support::{Cloud, wait_for};
 
@@ -217,4 +218,28 @@ fn the_console_explains_everything() {
     a.hang_up();
     b.wait_gone();
     wait_empty(&gateway);
+}
+
+#[test]
+fn the_samples_are_good() {
+    let read =
+        |name: &str| std::fs::read_to_string(crate::native::package().join("asterisk-module").join(name)).expect(name);
+    let conf = read("mgw.conf.sample").replace(";deepgram.api_key =", "deepgram.api_key = dg-test-key");
+    let dialplan = read("extensions.conf.sample");
+    let gateway = gateway_of(USUAL, &conf, module(), &[], &[("extensions.conf", &dialplan)]);
+    let shown = gateway.rx("mgw show settings");
+    assert!(
+        shown.contains("running") && !shown.contains("not running") && shown.contains("profile.8888.language"),
+        "{shown}"
+    );
+    let shown = gateway.rx("dialplan show mgw-sample");
+    let lines = dialplan.lines().skip_while(|l| *l != "[mgw-sample]").take_while(|l| *l != "[mgw-sample-inner]");
+    let wanted = lines.filter(|l| l.starts_with("exten") || l.starts_with(" same")).count();
+    assert!(
+        shown.contains(&format!("({wanted} priorities)")) || shown.contains(&format!("{wanted} priorities")),
+        "{wanted}: {shown}"
+    );
+    let log = gateway.log();
+    let complaints: Vec<&str> = log.lines().filter(|l| l.contains("pbx_config") && !l.contains("VERBOSE")).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
 }

@@ -232,13 +232,40 @@ fn recordings_and_spies_on_the_hooked_channel_have_the_originals() {
         a.hang_up();
         b.wait_gone();
         wait_empty(gateway);
-        let read = |name: &str| {
-            let bytes = std::fs::read(spool(gateway).join(name)).expect("a recording");
-            bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect::<Vec<i16>>()
-        };
-        wait_for("whole recordings", 20 * S, || hear(&read("write.sln16"), RATE).words.len() >= 5);
-        assert_eq!(words(&read("read.sln16"), "en"), (0..5).collect::<Vec<_>>());
-        assert_eq!(words(&read("write.sln16"), "es"), (500..505).collect::<Vec<_>>());
+        wait_for("whole recordings", 20 * S, || hear(&recorded(gateway, "write.sln16"), RATE).words.len() >= 5);
+        assert_eq!(words(&recorded(gateway, "read.sln16"), "en"), (0..5).collect::<Vec<_>>());
+        assert_eq!(words(&recorded(gateway, "write.sln16"), "es"), (500..505).collect::<Vec<_>>());
+    });
+}
+
+/// The recipe of the module's README: TRANSLATE on a Local channel in between, recordings on the outer ones.
+#[test]
+fn the_translated_call_is_recorded_on_the_outer_channels() {
+    scene(|gateway, _, _| {
+        let b = waiting(gateway, 0);
+        let heard = spool(gateway).join("callee-heard.sln16");
+        let options = format!("t({})", heard.display());
+        let fields =
+            [("Channel", &partner(gateway, 0).expect("a channel")), ("File", &String::new()), ("options", &options)];
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let reply = gateway.action("MixMonitor", &fields);
+        assert_eq!(reply["Response"], "Success", "{reply:?}");
+        let a = LightPhone::call(gateway, "4902", &[]);
+        a.wait_up();
+        wait_state(gateway, "active");
+        assert!(hooked(gateway).starts_with("Local/4903@mgw"));
+        converse(&a, &b, 0);
+        a.hang_up();
+        b.hang_up();
+        wait_empty(gateway);
+        wait_for("whole recordings", 20 * S, || {
+            ["caller-heard.sln16", "callee-heard.sln16"]
+                .iter()
+                .all(|n| hear(&recorded(gateway, n), RATE).words.len() >= 5)
+        });
+        assert_eq!(words(&recorded(gateway, "caller-heard.sln16"), "en"), (500..505).collect::<Vec<_>>());
+        assert_eq!(words(&recorded(gateway, "caller-said.sln16"), "en"), (0..5).collect::<Vec<_>>());
+        assert_eq!(words(&recorded(gateway, "callee-heard.sln16"), "es"), (0..5).collect::<Vec<_>>());
     });
 }
 

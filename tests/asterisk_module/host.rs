@@ -127,9 +127,10 @@ exten => 4901,1,Progress()
  same => n,Playtones(1000/20000)
  same => n,Wait(60)
 exten => 4902,1,Answer()
- same => n,Set(GLOBAL(P02)=${CHANNEL})
+ same => n,MixMonitor(,r(${SPOOL}/caller-said.sln16)t(${SPOOL}/caller-heard.sln16))
  same => n,Dial(Local/4903@mgw/n)
-exten => 4903,1,Set(TRANSLATE(en,es)=on)
+exten => 4903,1,Answer()
+ same => n,Set(TRANSLATE(en,es)=on)
  same => n,Bridge(${P00})
 ";
 
@@ -143,11 +144,11 @@ pub fn gateway(cloud: &Cloud) -> Asterisk {
 }
 
 pub fn gateway_with(conf: &str, modules: &Path) -> Asterisk {
-    gateway_of(USUAL, conf, modules, &[])
+    gateway_of(USUAL, conf, modules, &[], &[])
 }
 
-/// Of a version of Asterisk, run under a program that watches it.
-pub fn gateway_of(version: u8, conf: &str, modules: &Path, under: &[&str]) -> Asterisk {
+/// Of a version of Asterisk, run under a program that watches it, with further configuration files.
+pub fn gateway_of(version: u8, conf: &str, modules: &Path, under: &[&str], more: &[(&str, &str)]) -> Asterisk {
     let folder = temp_file("music").parent().expect("folder").to_owned();
     let music = folder.join("music");
     std::fs::create_dir(&music).expect("folder");
@@ -155,28 +156,27 @@ pub fn gateway_of(version: u8, conf: &str, modules: &Path, under: &[&str]) -> As
     std::fs::write(music.join("tone.sln16"), tone).expect("music");
     let held = format!("[general]\n[default]\nmode = files\ndirectory = {}\n", music.display());
     let dialplan = DIALPLAN.replace("${SPOOL}", &folder.display().to_string());
-    let setup = Setup {
-        extensions: &dialplan,
-        files: &[
-            ("mgw.conf", conf),
-            ("musiconhold.conf", &held),
-            ("res_parking.conf", "[general]\n[default]\nparkext = 700\nparkpos = 701-720\ncontext = parked\n"),
-            ("queues.conf", "[general]\n[q]\nstrategy = ringall\nmember => Local/4401@mgw/n\n"),
-            (
-                "confbridge.conf",
-                "[general]\n[default_user]\ntype = user\nquiet = yes\n[default_bridge]\ntype = bridge\n",
-            ),
-        ],
-        version,
-        modules: Some(modules),
-        under,
-    };
+    let mut files = vec![
+        ("mgw.conf", conf),
+        ("musiconhold.conf", &held),
+        ("res_parking.conf", "[general]\n[default]\nparkext = 700\nparkpos = 701-720\ncontext = parked\n"),
+        ("queues.conf", "[general]\n[q]\nstrategy = ringall\nmember => Local/4401@mgw/n\n"),
+        ("confbridge.conf", "[general]\n[default_user]\ntype = user\nquiet = yes\n[default_bridge]\ntype = bridge\n"),
+    ];
+    files.extend(more);
+    let setup = Setup { extensions: &dialplan, files: &files, version, modules: Some(modules), under };
     let gateway = Asterisk::gateway_of(&setup);
     gateway.action("Setvar", &[("Variable", "SPOOL"), ("Value", &folder.display().to_string())]);
     gateway
 }
 
-/// Where 4600 records.
+/// A recording of 4600 or 4902.
+pub fn recorded(gateway: &Asterisk, name: &str) -> Vec<i16> {
+    let bytes = std::fs::read(spool(gateway).join(name)).unwrap_or_default();
+    bytes.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect()
+}
+
+/// Where they record.
 pub fn spool(gateway: &Asterisk) -> PathBuf {
     gateway.action("Getvar", &[("Variable", "SPOOL")]).remove("Value").expect("it was set").into()
 }

@@ -9,7 +9,7 @@ use crate::support::{Cloud, wait_for};
 fn asterisk_16_translates_a_call_and_a_room() {
     let cloud = Cloud::start("");
     let built = build(&Root::of(OLDEST).path);
-    let gateway = gateway_of(OLDEST, &conf(&cloud, "", ""), &built, &[]);
+    let gateway = gateway_of(OLDEST, &conf(&cloud, "", ""), &built, &[], &[]);
     assert!(gateway.rx("core show version").contains("Asterisk 16"));
     assert!(gateway.rx("core show application MediaGateway").contains("room in which everybody hears"));
     let (a, b) = pair(&gateway, 0);
