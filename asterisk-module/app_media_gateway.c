@@ -104,7 +104,7 @@ struct call {
 };
 
 /* What the caller said. */
-static void push(struct call *call, const struct ast_frame *f)
+static void push(struct call *call, struct ast_frame *f)
 {
 	unsigned int rate = ast_format_get_sample_rate(f->subclass.format);
 	const int16_t *samples = f->data.ptr;
@@ -114,6 +114,7 @@ static void push(struct call *call, const struct ast_frame *f)
 		return;
 	}
 	call->rate_in = rate;
+	mgw_leg_voice(call->leg, f);
 	while (left) {
 		size_t n = MIN(left, rate * 120 / 1000);
 
@@ -141,6 +142,11 @@ static int play(struct call *call)
 
 	if (status < 0 && status != MGW_ERR_BUSY) {
 		return -1;
+	}
+	if (status == MGW_ORIGINAL) {
+		mgw_leg_without(call->leg, call->out, f.data.ptr, n);
+	} else if (__atomic_load_n(&call->leg->without, __ATOMIC_RELAXED)) {
+		mgw_leg_with(call->leg);
 	}
 	return status < 0 ? 0 : ast_write(call->chan, &f);
 }

@@ -11,11 +11,14 @@
 
 static struct ao2_container *legs;
 static int rooms;
+/* How many legs have to do without the library. */
+static int all_without;
 
 static void leg_destroy(void *data)
 {
 	struct mgw_leg *leg = data;
 
+	mgw_leg_with(leg);
 	ast_free(leg->transcript);
 	ast_free(leg->translation);
 	ast_free(leg->error);
@@ -232,5 +235,65 @@ unsigned int mgw_channel_rate(struct ast_channel *chan)
 		return rate;
 	default:
 		return 16000;
+	}
+}
+
+void mgw_leg_voice(struct mgw_leg *leg, struct ast_frame *f)
+{
+	struct ao2_iterator i;
+	struct mgw_leg *other;
+
+	if (!__atomic_load_n(&all_without, __ATOMIC_RELAXED)) {
+		return;
+	}
+	i = ao2_iterator_init(legs, 0);
+	while ((other = ao2_iterator_next(&i))) {
+		if (other != leg && !strcmp(other->room, leg->room)) {
+			ao2_lock(other);
+			/* More than half a second is of somebody who does not listen. */
+			if (other->without && ast_slinfactory_available(&other->voices) < ast_format_get_sample_rate(f->subclass.format) / 2) {
+				ast_slinfactory_feed(&other->voices, f);
+			}
+			ao2_unlock(other);
+		}
+		ao2_ref(other, -1);
+	}
+	ao2_iterator_destroy(&i);
+}
+
+void mgw_leg_without(struct mgw_leg *leg, struct ast_format *format, int16_t *samples, unsigned int count)
+{
+	int begins;
+
+	ao2_lock(leg);
+	begins = !leg->without;
+	if (begins) {
+		leg->without = 1;
+		ast_slinfactory_init_with_format(&leg->voices, format);
+		ast_atomic_fetchadd_int(&all_without, 1);
+	}
+	if (ast_slinfactory_available(&leg->voices) >= count) {
+		ast_slinfactory_read(&leg->voices, samples, count);
+	}
+	ao2_unlock(leg);
+	if (begins) {
+		ast_log(LOG_WARNING, "%s: the library shows no life: original voices pass\n", leg->channel);
+	}
+}
+
+void mgw_leg_with(struct mgw_leg *leg)
+{
+	int ends;
+
+	ao2_lock(leg);
+	ends = leg->without;
+	if (ends) {
+		leg->without = 0;
+		ast_slinfactory_destroy(&leg->voices);
+		ast_atomic_fetchadd_int(&all_without, -1);
+	}
+	ao2_unlock(leg);
+	if (ends) {
+		ast_log(LOG_NOTICE, "%s: the library is back\n", leg->channel);
 	}
 }

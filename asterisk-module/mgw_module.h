@@ -20,6 +20,7 @@
 #include "asterisk/channel.h"
 #include "asterisk/lock.h"
 #include "asterisk/module.h"
+#include "asterisk/slinfactory.h"
 #include "asterisk/utils.h"
 
 #include <mgw.h>
@@ -113,6 +114,9 @@ struct mgw_leg {
 	char *transcript;
 	char *translation;
 	char *error;
+	/* The library shows no life: it hears the others' own voices from here. */
+	int without;
+	struct ast_slinfactory voices;
 };
 
 struct mgw_leg_options {
@@ -150,6 +154,12 @@ struct ao2_container *mgw_legs(void);
 void mgw_leg_gone(struct mgw_leg *leg);
 /* The rate at which a channel's codec works, as far as the library carries it. The channel must not be locked. */
 unsigned int mgw_channel_rate(struct ast_channel *chan);
+/* While the library shows no life, callers of a room hear each other's own voices all the same: what one says goes to the
+ * others that are without it, and what such a one hears is taken (silence, where there is nothing). */
+void mgw_leg_voice(struct mgw_leg *leg, struct ast_frame *f);
+void mgw_leg_without(struct mgw_leg *leg, struct ast_format *format, int16_t *samples, unsigned int count);
+/* The library is back, or the leg ends. */
+void mgw_leg_with(struct mgw_leg *leg);
 /* The room where a caller of this profile meets its partner: of one that waits, or a new one. */
 void mgw_leg_pair_room(const char *profile, char *room, size_t size);
 
@@ -222,6 +232,9 @@ struct mgw_hook {
 	enum mgw_hook_state state;
 	struct mgw_leg *near;
 	struct mgw_leg *far;
+	/* Frames that had been left as they were when it was looked at last, and since when the library shows no life. */
+	unsigned long originals;
+	struct timeval without;
 	char peer[AST_MAX_UNIQUEID];
 	char peer_name[AST_CHANNEL_NAME];
 	struct mgw_carrier {

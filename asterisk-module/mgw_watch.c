@@ -325,6 +325,29 @@ static void drive(struct mgw_hook *hook, struct ast_channel *chan, int i)
 	}
 }
 
+/* Tells when the library shows no life and frames are left as they are, and when it is back. */
+static void tell_life(struct mgw_hook *hook)
+{
+	struct timeval now = ast_tvnow();
+	unsigned long originals;
+
+	ast_audiohook_lock(&hook->audiohook);
+	originals = hook->flow[0].originals + hook->flow[1].originals;
+	ast_audiohook_unlock(&hook->audiohook);
+	if (originals != hook->originals) {
+		if (ast_tvzero(hook->without)) {
+			ast_log(LOG_WARNING, "%s: the library shows no life: original voices pass\n", hook->channel);
+			mgw_events_state(hook, "original", "the library shows no life");
+		}
+		hook->originals = originals;
+		hook->without = now;
+	} else if (!ast_tvzero(hook->without) && ast_tvdiff_ms(now, hook->without) > STAYS_MS) {
+		hook->without = ast_tv(0, 0);
+		ast_log(LOG_NOTICE, "%s: the library is back\n", hook->channel);
+		mgw_events_state(hook, mgw_hook_state_name(hook->state), "");
+	}
+}
+
 /* ---- The end of a hook ---- */
 
 static void finish(struct mgw_hook *hook)
@@ -426,6 +449,7 @@ static void watch(struct mgw_hook *hook)
 	if (hook->state == MGW_HOOK_ACTIVE) {
 		drive(hook, chan, 0);
 		drive(hook, chan, 1);
+		tell_life(hook);
 	}
 	ao2_cleanup(view.bridge);
 	ast_channel_unref(chan);

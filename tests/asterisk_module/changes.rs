@@ -336,6 +336,43 @@ fn a_phone_that_sends_nothing_hears_all_the_same_and_speaks_again_after_20_s() {
     scene(|gateway, _, round| quiet(0, gateway, round % 2 == 0));
 }
 
+/// `Bridge()` takes the waiting channel over by a masquerade: the hook has to go with it.
+#[test]
+fn the_hook_follows_its_channel_through_a_masquerade() {
+    scene(|gateway, _, _| {
+        let b = waiting_by(gateway, 0, || LightPhone::call(gateway, "6000", &[]));
+        assert_eq!(states(gateway), ["waiting"]);
+        let a = LightPhone::call(gateway, "4200", &[]);
+        a.wait_up();
+        wait_state(gateway, "active");
+        converse(&a, &b, 0);
+        a.hang_up();
+        b.hang_up();
+    });
+}
+
+#[test]
+fn a_call_with_direct_media_is_taken_in_and_given_back() {
+    scene(|gateway, _, _| {
+        let b = waiting_by(gateway, 0, || LightPhone::call_direct(gateway, "4000"));
+        let a = LightPhone::call_direct(gateway, "4200");
+        a.wait_up();
+        let native = || gateway.rx("bridge show all").contains("native_rtp");
+        wait_for("direct media", 30 * S, || native() && a.peer() == b.own() && b.peer() == a.own());
+        let channel = gateway.rx("core show channels concise");
+        let channel =
+            channel.lines().find(|l| l.contains("!4200!")).and_then(|l| l.split('!').next()).expect("a channel");
+        set(gateway, channel, "TRANSLATE(en,es)", "on");
+        wait_state(gateway, "active");
+        wait_for("media through the gateway", 30 * S, || !native() && a.peer() != b.own() && b.peer() != a.own());
+        converse(&a, &b, 0);
+        set(gateway, channel, "TRANSLATE()", "off");
+        wait_for("direct media again", 30 * S, || native() && a.peer() == b.own() && b.peer() == a.own());
+        a.hang_up();
+        b.hang_up();
+    });
+}
+
 #[test]
 fn both_hang_up_at_once_in_mid_speech() {
     scene(|gateway, _, _| {

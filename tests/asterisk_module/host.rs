@@ -89,6 +89,10 @@ exten => _1XXX,1,Set(TRANSLATE(en,es)=on)
 exten => _40XX,1,Answer()
  same => n,Set(GLOBAL(P${EXTEN:2})=${CHANNEL})
  same => n,Wait(3600)
+exten => _60XX,1,Answer()
+ same => n,Set(TRANSLATE(es,en)=on)
+ same => n,Set(GLOBAL(P${EXTEN:2})=${CHANNEL})
+ same => n,Wait(3600)
 exten => _41XX,1,Answer()
  same => n,Set(TRANSLATE(en,es)=on)
  same => n,Set(GLOBAL(STATUS)=${MGW_STATUS})
@@ -191,8 +195,13 @@ pub fn pair(gateway: &Asterisk, number: usize) -> (LightPhone, LightPhone) {
 
 /// A phone that waits to be talked to under a number.
 pub fn waiting(gateway: &Asterisk, number: usize) -> LightPhone {
+    waiting_by(gateway, number, || LightPhone::call(gateway, &format!("40{number:02}"), &[]))
+}
+
+/// The same by a call of one's own to extension 40 or 60 with the number behind it.
+pub fn waiting_by(gateway: &Asterisk, number: usize, call: impl Fn() -> LightPhone) -> LightPhone {
     let before = partner(gateway, number);
-    let b = LightPhone::call(gateway, &format!("40{number:02}"), &[]);
+    let b = call();
     b.wait_up();
     wait_for("the phone to wait", 30 * S, || partner(gateway, number) != before);
     b

@@ -187,11 +187,19 @@ fn a_panic_in_a_room_and_hung_media_threads_end_no_call() {
     std::thread::sleep(2 * S);
     converse(&a, &b, 100);
 
-    let told = gateway.rx("mgw inject hang 9000");
+    let room = [LightPhone::call(&gateway, "7701", &[]), LightPhone::call(&gateway, "8801", &[])];
+    room.iter().for_each(LightPhone::wait_up);
+    wait_for("four sessions", 20 * S, || sessions(&gateway) == 4);
+    converse(&room[0], &room[1], 150);
+    let told = gateway.rx("mgw inject hang 12000");
     assert!(told.contains("done"), "{told}");
-    // After 25 pulls the originals pass.
-    std::thread::sleep(S);
+    // After 25 pulls the originals pass, in rooms as well.
+    let lifeless = || gateway.log().matches("the library shows no life").count();
+    wait_for("a warning for each", 10 * S, || lifeless() >= 3);
     converse_untranslated(&a, &b, 200);
+    converse_untranslated(&room[0], &room[1], 250);
+    wait_for("a word about its return", 60 * S, || gateway.log().matches("the library is back").count() == 3);
+    room.iter().for_each(|phone| drop(phone.hang_up()));
     wait_for("translation to come back", 60 * S, || {
         let from = b.heard().len();
         a.say(&talk("en", 300, 1));

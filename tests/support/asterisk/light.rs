@@ -21,8 +21,9 @@ const L16: u8 = 96;
 /// The same at 8 kHz, after [`LightPhone::narrow`].
 const L16_8: u8 = 97;
 
-/// An endpoint of the gateway for these phones: known by its name alone, without a password.
-pub const ENDPOINT: &str = "\n[light](phone)\nallow = slin\n";
+/// Endpoints of the gateway for these phones: known by their names alone, without a password. The sound of `direct` goes
+/// from phone to phone where it can.
+pub const ENDPOINT: &str = "\n[light](phone)\nallow = slin\n[direct](phone)\nallow = slin\ndirect_media = yes\n";
 
 #[derive(Default)]
 struct State {
@@ -43,6 +44,9 @@ struct State {
     done: u32,
     /// The dialog as a Replaces parameter (RFC 3891) names it to the gateway.
     dialog: String,
+    /// Where its RTP comes from, and where it goes.
+    own: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
     /// The call is over, or was never answered.
     over: bool,
 }
@@ -88,12 +92,21 @@ pub struct LightPhone {
 impl LightPhone {
     /// Dials an extension; once it is answered it says `say` (16 kHz), then silence.
     pub fn call(gateway: &Asterisk, extension: &str, say: &[i16]) -> LightPhone {
+        LightPhone::call_as(gateway, "light", extension, say)
+    }
+
+    /// The same as endpoint `direct`, whose sound goes from phone to phone where it can.
+    pub fn call_direct(gateway: &Asterisk, extension: &str) -> LightPhone {
+        LightPhone::call_as(gateway, "direct", extension, &[])
+    }
+
+    fn call_as(gateway: &Asterisk, name: &'static str, extension: &str, say: &[i16]) -> LightPhone {
         let state = Arc::new(Mutex::new(State { voice: say.to_vec(), ..State::default() }));
         let (shared, port, extension) = (state.clone(), gateway.sip_port(), extension.to_owned());
         let thread = std::thread::Builder::new()
             .name("phone".into())
             .spawn(move || {
-                let mut sip = Sip::new(port, &extension);
+                let mut sip = Sip::new(port, name, &extension);
                 sip.run(&shared);
                 shared.lock().expect("phone").over = true;
             })
@@ -161,6 +174,16 @@ impl LightPhone {
     /// What was heard since the first packet, as 16 kHz samples.
     pub fn heard(&self) -> Vec<i16> {
         self.read(|s| s.heard.clone())
+    }
+
+    /// Where its RTP comes from.
+    pub fn own(&self) -> Option<SocketAddr> {
+        self.read(|s| s.own)
+    }
+
+    /// Where its RTP goes.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.read(|s| s.peer)
     }
 
     /// Sends nothing at all any more, as a phone with silence suppression; or sends again.
@@ -255,6 +278,8 @@ struct Sip {
     to: String,
     contact: String,
     sequence: u32,
+    /// Of the endpoint.
+    name: &'static str,
     /// Sampling rate on the line.
     rate: u32,
     /// Of our descriptions of the session, and what the one under way offers.
@@ -264,7 +289,7 @@ struct Sip {
 }
 
 impl Sip {
-    fn new(port: u16, extension: &str) -> Sip {
+    fn new(port: u16, name: &'static str, extension: &str) -> Sip {
         let sip = UdpSocket::bind("127.0.0.1:0").expect("a SIP socket");
         let rtp = UdpSocket::bind("127.0.0.1:0").expect("an RTP socket");
         let own = sip.local_addr().expect("address");
@@ -286,6 +311,7 @@ impl Sip {
             to,
             contact,
             sequence: 0,
+            name,
             rate,
             version: 1,
             direction,
@@ -309,14 +335,14 @@ impl Sip {
     }
 
     fn request_with(&self, method: &str, branch: &str, more: &str, body: &str) {
-        let Sip { own, uri, tag, call_id, to, contact, sequence, .. } = self;
+        let Sip { own, uri, tag, call_id, to, contact, sequence, name, .. } = self;
         let target = if method == "INVITE" && *sequence == 1 { uri } else { contact };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let length = body.len();
         let text = format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {own};rport;branch=z9hG4bK{tag}{branch}\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:light@{own}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {sequence} {method}\r\nContact: <sip:light@{own}>\r\n{more}{kind}Content-Length: {length}\r\n\r\n{body}"
+             Max-Forwards: 70\r\nFrom: <sip:{name}@{own}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {sequence} {method}\r\nContact: <sip:{name}@{own}>\r\n{more}{kind}Content-Length: {length}\r\n\r\n{body}"
         );
         self.sip.send_to(text.as_bytes(), self.gateway).expect("send");
     }
@@ -379,14 +405,13 @@ impl Sip {
             let tag = self.to.split(";tag=").nth(1).unwrap_or_default();
             state.lock().expect("phone").dialog =
                 format!("{}%3Bto-tag%3D{tag}%3Bfrom-tag%3D{}", self.call_id, self.tag);
-            let media = text.lines().find_map(|line| line.strip_prefix("m=audio ")).expect("an answer with audio");
-            let port = media.split(' ').next().and_then(|p| p.parse().ok()).expect("a port");
-            return Some(SocketAddr::from(([127, 0, 0, 1], port)));
+            return Some(media(&text).expect("an answer with audio"));
         }
     }
 
     /// Speaks and listens on an absolute clock; true when it is up to us to hang up.
-    fn talk(&mut self, state: &Mutex<State>, peer: SocketAddr) -> bool {
+    fn talk(&mut self, state: &Mutex<State>, mut peer: SocketAddr) -> bool {
+        state.lock().expect("phone").own = self.rtp.local_addr().ok();
         let mut ear = Ear::default();
         let (mut sequence, mut timestamp) = (0_u16, 0_u32);
         let mut packet = vec![0; 12 + 2 * FRAME];
@@ -431,6 +456,9 @@ impl Sip {
                 if self.respond(&text) {
                     return false;
                 }
+                // An offer of the gateway, or its answer to ours, says where it wants the sound.
+                peer = media(&text).unwrap_or(peer);
+                state.lock().expect("phone").peer = Some(peer);
                 self.answered(&text, state);
             }
         }
@@ -514,7 +542,7 @@ impl Sip {
             }
         }
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        reply += &format!("Contact: <sip:light@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}", self.own, body.len());
+        reply += &format!("Contact: <sip:phone@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}", self.own, body.len());
         self.sip.send_to(reply.as_bytes(), self.gateway).expect("send");
         method == "BYE"
     }
@@ -533,6 +561,12 @@ impl Sip {
             }
         }
     }
+}
+
+/// The RTP address in a session description, if there is one; everything here is on loopback.
+fn media(text: &str) -> Option<SocketAddr> {
+    let port = text.lines().find_map(|line| line.strip_prefix("m=audio "))?.split(' ').next()?.parse().ok()?;
+    (port != 0).then(|| SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 fn status(text: &str) -> u16 {
