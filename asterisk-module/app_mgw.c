@@ -76,7 +76,7 @@ static int unload_module(void)
 	mgw_legs_destroy();
 	/* Nothing of the library calls us any more once this has returned. */
 	mgw_set_log(MGW_LOG_OFF, NULL, NULL);
-	mgw_hook_measure(0);
+	mgw_conf_forget();
 	if (failed) {
 		ast_log(LOG_WARNING, "app_mgw: something was not registered any more\n");
 	}

@@ -226,3 +226,10 @@ void mgw_conf_each(void (*fn)(const struct mgw_setting *setting, void *data), vo
 		fn(setting, data);
 	}
 }
+
+void mgw_conf_forget(void)
+{
+	SCOPED_MUTEX(guard, &lock);
+
+	settings_free(&in_force);
+}

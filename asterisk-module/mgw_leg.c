@@ -225,10 +225,12 @@ void mgw_leg_pair_room(const char *profile, char *room, size_t size)
 
 unsigned int mgw_channel_rate(struct ast_channel *chan)
 {
+	struct ast_format *format;
 	unsigned int rate;
 
 	ast_channel_lock(chan);
-	rate = ast_format_get_sample_rate(ast_channel_rawwriteformat(chan));
+	format = ast_channel_rawwriteformat(chan);
+	rate = format ? ast_format_get_sample_rate(format) : 0;
 	ast_channel_unlock(chan);
 	switch (rate) {
 	case 8000: case 12000: case 16000: case 24000: case 32000: case 44100: case 48000: case 96000: case 192000:

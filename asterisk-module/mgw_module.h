@@ -69,6 +69,8 @@ int mgw_conf_read(struct mgw_conf *conf);
 void mgw_conf_destroy(struct mgw_conf *conf);
 /* Puts what was read in force for the module's own part; conf is emptied. */
 void mgw_conf_adopt(struct mgw_conf *conf);
+/* Frees what is in force: the module goes. */
+void mgw_conf_forget(void);
 /* enum mgw_ami, as configured. */
 unsigned int mgw_conf_ami(void);
 /* The level of the library's log, as configured. */

@@ -122,7 +122,9 @@ fn it_goes_off_and_on_in_mid_call_and_tells_what_happens() {
     assert!(texts.iter().any(|e| e["Channel"] == channel && !e["Text"].is_empty() && e["Profile"] == "translate"));
     assert_eq!(events.events("MGWTranslation").len(), 4);
     assert_eq!(events.events("MGWSegmentDone").len(), 4);
-    let states: Vec<_> = events.events("MGWTranslate").iter().map(|e| e["State"].clone()).collect();
+    // Between the hang-up and the end of the hook it may have been seen waiting.
+    let states = events.events("MGWTranslate").into_iter().map(|e| e["State"].clone());
+    let states: Vec<String> = states.filter(|state| state != "waiting").collect();
     assert_eq!(states, ["active", "off", "active", "off"]);
 }
 
