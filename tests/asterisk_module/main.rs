@@ -11,6 +11,7 @@ mod support;
 mod calls;
 mod changes;
 #[path = "../shim/ear.rs"]
+#[allow(dead_code)]
 mod ear;
 mod host;
 mod load;

@@ -4,18 +4,30 @@ use std::path::PathBuf;
 
 use crate::host::*;
 use crate::native::succeed;
+use crate::support::asterisk::phones::RATE;
 use crate::support::asterisk::{Asterisk, LightPhone};
+use crate::support::leg::hear;
 use crate::support::{Cloud, temp_file, wait_for};
 
-/// Says a sentence each way; each hears the other's own voice.
+/// Says a sentence each way until each has heard the other's own voice, word for word. It goes through the jitter of this
+/// machine without the vendors' patience, so a busy one may damage a word: three attempts.
 fn converse_untranslated(a: &LightPhone, b: &LightPhone, first: u16) {
-    let (from_a, from_b) = (a.heard().len(), b.heard().len());
-    a.say(&talk("en", first, 1));
-    b.say(&talk("es", first + 500, 1));
-    wait_words("the callee's own voice", 5, || a.heard_from(from_a));
-    wait_words("the caller's own voice", 5, || b.heard_from(from_b));
-    assert_eq!(words(&a.heard_from(from_a), "es"), (first + 500..first + 505).collect::<Vec<_>>());
-    assert_eq!(words(&b.heard_from(from_b), "en"), (first..first + 5).collect::<Vec<_>>());
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let (from_a, from_b) = (a.heard().len(), b.heard().len());
+        a.say(&talk("en", first, 1));
+        b.say(&talk("es", first + 500, 1));
+        a.wait_said_all();
+        b.wait_said_all();
+        std::thread::sleep(S);
+        let ears = [hear(&a.heard_from(from_a), RATE), hear(&b.heard_from(from_b), RATE)];
+        let wanted = [("es", first + 500), ("en", first)].map(|(l, n)| (n..n + 5).map(|n| (l, n)).collect::<Vec<_>>());
+        if ears.iter().zip(&wanted).all(|(ear, wanted)| ear.damaged == 0 && ear.words == *wanted) {
+            return;
+        }
+        heard.push(ears.map(|ear| (ear.words, ear.damaged)));
+    }
+    panic!("no attempt was whole: {heard:?}");
 }
 
 fn status(gateway: &Asterisk) -> String {
@@ -204,7 +216,7 @@ fn a_panic_in_a_room_and_hung_media_threads_end_no_call() {
         let from = b.heard().len();
         a.say(&talk("en", 300, 1));
         std::thread::sleep(5 * S);
-        let report = crate::support::leg::hear(&b.heard_from(from), crate::support::asterisk::phones::RATE);
+        let report = hear(&b.heard_from(from), RATE);
         report.words.iter().filter(|(l, _)| *l == "es").count() == 5
     });
     hang_up(&a, &b);
