@@ -63,75 +63,10 @@
 #include "asterisk/pbx.h"
 #include "asterisk/translate.h"
 
-#include <time.h>
-
 /* How much of a listener's time may be played ahead of the clock: a burst of the network, not a second stream. */
 #define ALLOWANCE_US 200000
 /* What a codec makes of silence stays below this. */
 #define QUIET 16
-
-/* ---- What a callback costs, while it is measured ---- */
-
-#define COST_STEP_NS 50
-#define COST_STEPS 4096
-
-static int measuring;
-static unsigned long costs[COST_STEPS];
-static unsigned long cost_max_ns;
-
-static int64_t thread_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-static void cost_note(int64_t ns)
-{
-	unsigned long step = MIN((unsigned long)ns / COST_STEP_NS, COST_STEPS - 1);
-	unsigned long max = __atomic_load_n(&cost_max_ns, __ATOMIC_RELAXED);
-
-	__atomic_fetch_add(&costs[step], 1, __ATOMIC_RELAXED);
-	while ((unsigned long)ns > max
-		&& !__atomic_compare_exchange_n(&cost_max_ns, &max, (unsigned long)ns, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-	}
-}
-
-void mgw_hook_measure(int on)
-{
-	int i;
-
-	if (on && !__atomic_load_n(&measuring, __ATOMIC_RELAXED)) {
-		for (i = 0; i < COST_STEPS; i++) {
-			__atomic_store_n(&costs[i], 0, __ATOMIC_RELAXED);
-		}
-		__atomic_store_n(&cost_max_ns, 0, __ATOMIC_RELAXED);
-	}
-	__atomic_store_n(&measuring, on, __ATOMIC_RELAXED);
-}
-
-void mgw_hook_cost(struct mgw_hook_cost *cost)
-{
-	unsigned long sum = 0;
-	int i;
-
-	memset(cost, 0, sizeof(*cost));
-	for (i = 0; i < COST_STEPS; i++) {
-		cost->count += __atomic_load_n(&costs[i], __ATOMIC_RELAXED);
-	}
-	for (i = 0; i < COST_STEPS && cost->count; i++) {
-		sum += __atomic_load_n(&costs[i], __ATOMIC_RELAXED);
-		if (!cost->p50_us && sum * 2 >= cost->count) {
-			cost->p50_us = (i + 1) * COST_STEP_NS / 1000.0;
-		}
-		if (sum * 100 >= cost->count * 99) {
-			cost->p99_us = (i + 1) * COST_STEP_NS / 1000.0;
-			break;
-		}
-	}
-	cost->max_us = __atomic_load_n(&cost_max_ns, __ATOMIC_RELAXED) / 1000.0;
-}
 
 /* ---- The callback ---- */
 
@@ -267,12 +202,12 @@ static int hook_callback(struct ast_audiohook *audiohook, struct ast_channel *ch
 	if (!chan || !frame || frame->frametype != AST_FRAME_VOICE || !frame->data.ptr || frame->datalen < 2) {
 		return -1;
 	}
-	if (!__atomic_load_n(&measuring, __ATOMIC_RELAXED)) {
+	if (!mgw_cost_measured()) {
 		return translate_frame(hook, chan, frame, direction);
 	}
-	begin = thread_ns();
+	begin = mgw_cost_now();
 	unchanged = translate_frame(hook, chan, frame, direction);
-	cost_note(thread_ns() - begin);
+	mgw_cost_note(mgw_cost_now() - begin);
 	return unchanged;
 }
 

@@ -6,7 +6,8 @@
  * Threads and locks
  *   - Hooks and applications run on Asterisk's threads. A hook is called with its channel and its audiohook locked; in
  *     there only wait-free functions of mgw are called.
- *   - mgw_watch.c has one thread that looks at the calls with TRANSLATE every 20 ms and plays to legs that are silent.
+ *   - mgw_watch.c has one thread that looks at the calls with TRANSLATE every 20 ms and plays on where a phone is silent
+ *     (mgw_carrier.c).
  *   - mgw_events.c has one thread that fetches mgw's events.
  *   Order of locks: channel, audiohook, hook->ref_lock; a leg's lock is taken last and alone. The watcher never holds
  *   two locks at a time.
@@ -269,13 +270,22 @@ struct ast_channel *mgw_hook_channel(struct mgw_hook *hook);
 /* Opens a leg of the hook: near or far. */
 struct mgw_leg *mgw_hook_leg(struct mgw_hook *hook, enum mgw_role role, int probe, char *why, size_t size);
 
-/* CPU time of the callbacks, while it is measured. */
+/* CPU time of the callbacks, while it is measured (mgw_cost.c). */
 void mgw_hook_measure(int on);
+int mgw_cost_measured(void);
+/* CPU time of this thread, in nanoseconds; the difference of two is what a callback has cost. */
+int64_t mgw_cost_now(void);
+void mgw_cost_note(int64_t ns);
 struct mgw_hook_cost {
 	unsigned long count;
 	double p50_us, p99_us, max_us;
 };
 void mgw_hook_cost(struct mgw_hook_cost *cost);
+
+/* The watcher's period. */
+#define MGW_TICK_MS 20
+/* Plays on in direction i (as in hook->flow) where the partner sends nothing (mgw_carrier.c). The watcher's alone. */
+void mgw_drive(struct mgw_hook *hook, struct ast_channel *chan, int i);
 
 int mgw_watch_start(void);
 void mgw_watch_stop(void);

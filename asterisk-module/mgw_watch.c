@@ -1,8 +1,8 @@
 /*
  * Who watches over the calls with TRANSLATE: one thread, every 20 ms.
  *
- * It decides whether a call is to be translated, opens and closes the sessions of peers, plays to legs whose partner
- * sends nothing (no frames means no callbacks), and moves translation to the party that stays when the channel with the
+ * It decides whether a call is to be translated, opens and closes the sessions of peers, has mgw_carrier.c play to legs
+ * whose partner sends nothing, and moves translation to the party that stays when the channel with the
  * hook leaves. It takes locks one at a time and waits for nobody, so a call is never kept waiting for it.
  *
  * Copyright (C) the mgw contributors. GPL-2.0-or-later, see LICENSE.
@@ -14,21 +14,12 @@
 #include "asterisk/bridge.h"
 #include "asterisk/bridge_channel.h"
 #include "asterisk/bridge_technology.h"
-#include "asterisk/format_cache.h"
-#include "asterisk/frame.h"
 #include "asterisk/linkedlists.h"
-#include "asterisk/translate.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
-#define TICK_MS 20
-/* A leg that has sent nothing for so long is silent. Less is the network's unevenness: what was late comes at once then,
- * and must not find its time taken by carriers. */
-#define SILENT_MS 200
-/* Carriers that may be under way; more only pile up. */
-#define CARRIERS 3
 /* After the channel with the hook was hung up, the peer mostly is, too. One that lives so much longer has stayed. */
 #define STAYS_MS 1000
 
@@ -222,108 +213,7 @@ static void become(struct mgw_hook *hook, struct view *view)
 	}
 }
 
-/* ---- Legs that send nothing ---- */
-
-/* One frame of silence as the phone itself would have sent it, so that no translation path has to change for it. */
-static struct ast_frame *carrier_frame(struct mgw_carrier *c, struct ast_format *format, struct ast_frame *silence)
-{
-	static const int16_t zeros[192000 * TICK_MS / 1000];
-	struct ast_format *slin = ast_format_cache_get_slin_by_rate(ast_format_get_sample_rate(format));
-
-	if (c->format != format) {
-		if (c->path) {
-			ast_translator_free_path(c->path);
-			c->path = NULL;
-		}
-		ao2_replace(c->format, format);
-		if (ast_format_cmp(format, slin) != AST_FORMAT_CMP_EQUAL) {
-			c->path = ast_translator_build_path(format, slin);
-		}
-	}
-	memset(silence, 0, sizeof(*silence));
-	silence->frametype = AST_FRAME_VOICE;
-	silence->subclass.format = slin;
-	silence->data.ptr = (void *)zeros;
-	silence->samples = ast_format_get_sample_rate(slin) * TICK_MS / 1000;
-	silence->datalen = silence->samples * 2;
-	silence->src = "mgw";
-	if (ast_format_cmp(format, slin) == AST_FORMAT_CMP_EQUAL) {
-		return silence;
-	}
-	return c->path ? ast_translate(c->path, silence, 0) : NULL;
-}
-
-static void carry(struct mgw_hook *hook, struct ast_channel *chan, int i)
-{
-	struct mgw_carrier *c = &hook->carrier[i];
-	struct ast_bridge_channel *member = NULL;
-	struct ast_format *format;
-	struct ast_frame silence, *f;
-
-	ast_channel_lock(chan);
-	format = ao2_bump(i ? ast_channel_rawwriteformat(chan) : ast_channel_rawreadformat(chan));
-	if (i) {
-		member = ast_channel_get_bridge_channel(chan);
-	}
-	ast_channel_unlock(chan);
-	f = format ? carrier_frame(c, format, &silence) : NULL;
-	if (f) {
-		ast_audiohook_lock(&hook->audiohook);
-		hook->flow[i].carriers++;
-		ast_audiohook_unlock(&hook->audiohook);
-		c->queued++;
-		if (!i) {
-			ast_queue_frame(chan, f);
-		} else if (member) {
-			ast_bridge_channel_queue_frame(member, f);
-		}
-		if (f != &silence) {
-			ast_frfree(f);
-		}
-	}
-	ao2_cleanup(member);
-	ao2_cleanup(format);
-}
-
-/* Plays on where the partner sends nothing. Frames that come by beyond the carriers are the phone's own. */
-static void drive(struct mgw_hook *hook, struct ast_channel *chan, int i)
-{
-	struct mgw_carrier *c = &hook->carrier[i];
-	struct timeval now = ast_tvnow();
-	int carriers;
-	long beyond;
-
-	ast_audiohook_lock(&hook->audiohook);
-	beyond = (long)hook->flow[i].frames - (long)c->queued;
-	carriers = hook->flow[i].carriers;
-	ast_audiohook_unlock(&hook->audiohook);
-	if (beyond > c->beyond) {
-		c->beyond = beyond;
-		c->real = c->next = now;
-		return;
-	}
-	if (ast_tvdiff_ms(now, c->real) < SILENT_MS) {
-		c->next = now;
-		return;
-	}
-	if (carriers >= CARRIERS) {
-		/* Nobody takes them (a digit is being sent, for example). What was lost on the way is not waited for. */
-		if (ast_tvdiff_ms(now, c->next) > 10 * TICK_MS) {
-			ast_audiohook_lock(&hook->audiohook);
-			hook->flow[i].carriers = 0;
-			ast_audiohook_unlock(&hook->audiohook);
-			c->next = now;
-		}
-		return;
-	}
-	for (; carriers < CARRIERS && ast_tvdiff_ms(now, c->next) >= 0; carriers++) {
-		carry(hook, chan, i);
-		c->next = ast_tvadd(c->next, ast_samp2tv(TICK_MS, 1000));
-	}
-	if (ast_tvdiff_ms(now, c->next) >= TICK_MS) {
-		c->next = now;
-	}
-}
+/* ---- Signs of life ---- */
 
 /* Tells when the library shows no life and frames are left as they are, and when it is back. */
 static void tell_life(struct mgw_hook *hook)
@@ -447,8 +337,8 @@ static void watch(struct mgw_hook *hook)
 	look(hook, chan, &view);
 	become(hook, &view);
 	if (hook->state == MGW_HOOK_ACTIVE) {
-		drive(hook, chan, 0);
-		drive(hook, chan, 1);
+		mgw_drive(hook, chan, 0);
+		mgw_drive(hook, chan, 1);
 		tell_life(hook);
 	}
 	ao2_cleanup(view.bridge);
@@ -480,7 +370,7 @@ static void round_of(unsigned int n)
 
 static void *watch_main(void *data)
 {
-	struct itimerspec every = { { 0, TICK_MS * 1000000 }, { 0, TICK_MS * 1000000 } };
+	struct itimerspec every = { { 0, MGW_TICK_MS * 1000000 }, { 0, MGW_TICK_MS * 1000000 } };
 	int clock = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	struct heir *heir;
 	unsigned int n = 0;

@@ -16,6 +16,7 @@
 
 pub mod ari;
 pub mod light;
+mod light_ear;
 pub mod manager;
 pub mod measure;
 pub mod phones;
