@@ -38,7 +38,7 @@ settle() {
 
 beside c_example
 beside demo
-alone=" c_example demo concealment asterisk_lab asterisk_module shim outages "
+alone=" c_example demo concealment stretch asterisk_lab asterisk_module shim outages "
 quick=()
 for file in tests/*.rs tests/*/main.rs; do
     name=$(basename "$file" .rs)
@@ -59,6 +59,7 @@ cargo test --features "$features" --test asterisk_module -- --test-threads=1 loa
 cargo test --features "$features" --test shim -- load:: --test-threads=1 || failed=1
 
 beside concealment
+beside stretch
 scripts/fuzz.sh 10 || failed=1
 settle
 exit $failed

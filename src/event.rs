@@ -43,6 +43,19 @@ pub struct Marks {
     pub playout_end_ms: Option<f64>,
 }
 
+/// What playout did with a segment in one ear.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Played {
+    /// How much faster than it was synthesised it was played, on average: 1.08 plays 10 s in 9.26 s.
+    pub stretch: f64,
+    /// By how much pauses in it and before it were shortened, in milliseconds.
+    pub pause_cut_ms: f64,
+    /// Silence of the synthesiser that was left out at its ends, in milliseconds.
+    pub trimmed_ms: f64,
+    /// Mean gain that brought the voice to its loudness, in dB.
+    pub gain_db: f64,
+}
+
 /// What happened. `type` in JSON is the variant's name in snake case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -105,6 +118,8 @@ pub enum EventKind {
         source_text: String,
         /// Its translation.
         text: String,
+        /// Why it was committed, for a person, such as `clause, 2 stable interims`.
+        commit: String,
         /// From the ledger's commit to the translation, in milliseconds.
         mt_ms: f64,
     },
@@ -122,6 +137,8 @@ pub enum EventKind {
         source_text: String,
         /// What was heard.
         text: String,
+        /// Why it was committed, for a person, such as `clause, 2 stable interims`.
+        commit: String,
         /// Session time at which the speech begins, in milliseconds.
         start_ms: f64,
         /// Session time at which the speech ends, in milliseconds.
@@ -136,6 +153,8 @@ pub enum EventKind {
         marks: Marks,
         /// Durations of the stages: end of speech to commit, commit to translation, translation to first audio.
         stages_ms: BTreeMap<&'static str, f64>,
+        /// What playout did with it.
+        playout: Box<Played>,
     },
     /// Speech that was not (or will not be) heard in the other language. Never silently.
     SegmentLost {
@@ -211,6 +230,24 @@ pub enum EventKind {
         /// Session time at which it happened, in milliseconds.
         at_ms: f64,
     },
+    /// The session's microphone repeated what its ear was played; these words are not translated back.
+    EchoDropped {
+        /// How many.
+        words: usize,
+        /// Session time at which the text begins that they were found in, in milliseconds.
+        start_ms: f64,
+        /// Session time at which it ends, in milliseconds.
+        end_ms: f64,
+    },
+    /// What was queued for the session's ear when `MGW_MARK` was given has been heard, flushed or lost.
+    MarkReached {
+        /// Counts the session's marks from 1.
+        mark: u64,
+        /// All of it was heard to its end.
+        heard: bool,
+    },
+    /// Nothing more waits to be heard by the session.
+    Drained {},
     /// The session's leg reported a DTMF digit.
     Dtmf {
         /// The digit.

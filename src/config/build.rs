@@ -7,7 +7,7 @@ use super::choices::{MtProvider, SttProvider, TtsProvider};
 use super::error::{ConfigError, ErrorKind, quoted_key, suggestion};
 use super::keys::{Scope, find};
 use super::resolve::Resolver;
-use super::session::{Budget, GatewayConfig, PlayoutConfig, SessionConfig};
+use super::session::{Budget, GatewayConfig, LedgerConfig, PlayoutConfig, RecorderConfig, SessionConfig};
 use super::{Config, Layer, vendors};
 
 impl Config {
@@ -24,6 +24,10 @@ impl Config {
             events_capacity: r.int("events.capacity")? as usize,
             tls_ca_file: r.text("tls.ca_file")?.map(PathBuf::from),
             budget: budget(&r, "total_budget")?,
+            recorder: RecorderConfig {
+                folder: r.text("recorder.folder")?.map(PathBuf::from),
+                max_bytes: u64::from(r.int("recorder.max_mb")?) << 20,
+            },
         })
     }
 
@@ -94,6 +98,9 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
         max: Duration::from_secs(u64::from(r.int("playout.max_s")?)),
         lead_min: r.millis("playout.lead_min_ms")?,
         lead_max: r.millis("playout.lead_max_ms")?,
+        stretch_max: r.float("playout.stretch_max")?.unwrap_or(1.0),
+        overflow: r.choice("playout.overflow")?,
+        overflow_after: r.millis("playout.overflow_ms")?,
     };
     if playout.lead_min > playout.lead_max {
         let message = format!(
@@ -119,6 +126,17 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
         rate_in: r.int("rate.in")?,
         rate_out: r.int("rate.out")?,
         original: r.choice("original")?,
+        original_under_db: r.float("gain.under_db")?.unwrap_or(0.0),
+        original_fade: r.millis("gain.fade_ms")?,
+        normalise: r.bool("loudness.normalise")?,
+        overlap: r.choice("overlap")?,
+        overlap_duck_db: r.float("gain.duck_db")?.unwrap_or(0.0),
+        pending_cue: r.choice("pending.cue")?,
+        loop_guard: r.bool("loop_guard")?,
+        announcement: match r.text("announcement.text")? {
+            Some(text) => Some((text, r.language("announcement.language")?.unwrap_or(hears))),
+            None => None,
+        },
         gain_translation_db: r.float("gain.translation_db")?.unwrap_or(0.0),
         gain_original_db: r.float("gain.original_db")?.unwrap_or(0.0),
         alone_cue: r.choice("alone.cue")?,
@@ -126,7 +144,14 @@ fn build(profile: &str, r: &Resolver<'_>) -> Result<SessionConfig, ConfigError> 
         playout,
         segment_timeout: r.millis("segment.timeout_ms")?,
         absent_after: r.millis("absent_after_ms")?,
-        ledger_policy: r.choice("ledger.policy")?,
+        ledger: LedgerConfig {
+            policy: r.choice("ledger.policy")?,
+            max_wait: r.millis("ledger.max_wait_ms")?,
+            agreement: r.int("ledger.agreement")?,
+            min_words: r.int("ledger.min_words")? as usize,
+        },
+        speculation: r.choice("speculation.mode")?,
+        speculation_share: r.int("speculation.max_percent")? as f32 / 100.0,
         stt_standby: r.bool("stt.standby")?,
         mt_timeout: r.millis("mt.timeout_ms")?,
         tts_voice: r.name("tts.voice")?,

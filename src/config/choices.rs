@@ -42,7 +42,9 @@ choice! {
     Original {
         /// Only the translation.
         Off = "off",
-        /// The original voice is mixed under the translation.
+        /// The original voice, at its own level while no translation sounds and quietly under one that does.
+        Under = "under",
+        /// The original voice at its own level all the time.
         Full = "full",
     }
 }
@@ -91,6 +93,50 @@ choice! {
     LedgerPolicy {
         /// Only words the stt provider has marked final.
         Final = "final",
+        /// Clauses, as soon as two interim results in a row agree on them.
+        Clause = "clause",
+        /// Whatever several interim results in a row agree on (local agreement).
+        Agreement = "agreement",
+    }
+}
+choice! {
+    /// How much is done ahead with words that are not committed yet.
+    Speculation {
+        /// Nothing.
+        Off = "off",
+        /// They are translated.
+        Translate = "translate",
+        /// They are translated and synthesised.
+        Speak = "speak",
+    }
+}
+choice! {
+    /// What is done about translated speech that waits too long although it is stretched.
+    Overflow {
+        /// It waits.
+        Grow = "grow",
+        /// The oldest whole segment is left out.
+        Skip = "skip",
+    }
+}
+choice! {
+    /// What a listener hears of a translation while speaking.
+    Overlap {
+        /// All of it, as it is.
+        Mix = "mix",
+        /// All of it, more quietly.
+        Duck = "duck",
+        /// Nothing before the own voice pauses; then all of it.
+        Wait = "wait",
+    }
+}
+choice! {
+    /// What a listener hears while somebody's words are on their way to be heard translated.
+    PendingCue {
+        /// Nothing.
+        Silence = "silence",
+        /// A soft tick now and then.
+        Tick = "tick",
     }
 }
 choice! {

@@ -29,13 +29,13 @@ use std::path::Path;
 
 pub use choices::{
     AloneCue, DeepgramRegion, DeeplFormality, DeeplModelType, DeeplRegion, ElevenlabsRegion, LedgerPolicy, MtProvider,
-    Original, SttProvider, TtsProvider,
+    Original, Overflow, Overlap, PendingCue, Speculation, SttProvider, TtsProvider,
 };
 pub use endpoint::BaseUrl;
 pub use error::{ConfigError, ErrorKind};
 pub use keys::{DEFAULT_VOICE, KEYS, Key, Kind, RATES, Scope, find};
 pub use languages::Language;
-pub use session::{Budget, GatewayConfig, PlayoutConfig, SessionConfig};
+pub use session::{Budget, GatewayConfig, LedgerConfig, PlayoutConfig, RecorderConfig, SessionConfig};
 pub use value::Secret;
 pub use vendors::{
     AuraConfig, DeepgramConfig, DeeplConfig, ElevenlabsConfig, FluxConfig, LibretranslateConfig, OpenaiConfig,

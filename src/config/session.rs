@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choices::{AloneCue, Choice, LedgerPolicy, MtProvider, Original, SttProvider, TtsProvider};
+use super::choices::{
+    AloneCue, Choice, LedgerPolicy, MtProvider, Original, Overflow, Overlap, PendingCue, Speculation, SttProvider,
+    TtsProvider,
+};
 use super::error::{ConfigError, ErrorKind, Origin, quoted_key, suggestion};
 use super::keys::{KEYS, Scope, find};
 use super::languages::Language;
@@ -28,6 +31,17 @@ pub struct GatewayConfig {
     pub tls_ca_file: Option<PathBuf>,
     /// What may be spent by all sessions together.
     pub budget: Budget,
+    /// Flight records of rooms.
+    pub recorder: RecorderConfig,
+}
+
+/// Flight records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecorderConfig {
+    /// Where the files are made, if they are wanted.
+    pub folder: Option<PathBuf>,
+    /// Most bytes of one of them.
+    pub max_bytes: u64,
 }
 
 /// What may be sent to vendors; `None` is no limit.
@@ -62,6 +76,22 @@ pub struct SessionConfig {
     pub rate_out: u32,
     /// Whether the others' own voices are heard under their translation.
     pub original: Original,
+    /// Level of the others' own voices under a translation, in dB against their own.
+    pub original_under_db: f32,
+    /// How long a voice takes to go under a translation and to come back.
+    pub original_fade: Duration,
+    /// Bring translated speech to -20 dBFS.
+    pub normalise: bool,
+    /// What it hears of a translation while speaking.
+    pub overlap: Overlap,
+    /// Level of the translation while it speaks, in dB, where `overlap` says so.
+    pub overlap_duck_db: f32,
+    /// What it hears while a translation is on its way.
+    pub pending_cue: PendingCue,
+    /// What its microphone repeats of what its ear was played is not translated back.
+    pub loop_guard: bool,
+    /// Said to it when it joins, and the language of that.
+    pub announcement: Option<(String, Language)>,
     /// Gain of translated speech in this ear, in dB.
     pub gain_translation_db: f32,
     /// Gain of the others' own voices in this ear, in dB.
@@ -77,7 +107,11 @@ pub struct SessionConfig {
     /// Without a pull for so long the listener is absent.
     pub absent_after: Duration,
     /// Which recognised words may be spoken.
-    pub ledger_policy: LedgerPolicy,
+    pub ledger: LedgerConfig,
+    /// What is done ahead with words that are not certain yet.
+    pub speculation: Speculation,
+    /// Most characters worked on in vain, against those that were used; 1.0 is as many.
+    pub speculation_share: f32,
     /// Who recognises its speech: at least one, the preferred one first.
     pub stt_providers: Vec<SttProvider>,
     /// Keep a second recogniser connection open.
@@ -111,7 +145,7 @@ pub struct SessionConfig {
 }
 
 /// The sync buffer of a listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PlayoutConfig {
     /// Most translated speech that may wait.
     pub max: Duration,
@@ -119,6 +153,25 @@ pub struct PlayoutConfig {
     pub lead_min: Duration,
     /// Most audio ahead of the puller; not less than `lead_min`.
     pub lead_max: Duration,
+    /// How much faster than it was spoken it may be played, 1.0 to 1.25.
+    pub stretch_max: f32,
+    /// What is done when stretching is not enough …
+    pub overflow: Overflow,
+    /// … and the end of a segment would be heard later than this after it was said.
+    pub overflow_after: Duration,
+}
+
+/// When the ledger lets words go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerConfig {
+    /// By what.
+    pub policy: LedgerPolicy,
+    /// Words known for so long are let go in any case (but under `final`).
+    pub max_wait: Duration,
+    /// Interim results in a row that must agree, for `agreement`.
+    pub agreement: u32,
+    /// Fewest words of a clause that ends without punctuation or a pause, for `clause`.
+    pub min_words: usize,
 }
 
 impl SessionConfig {
@@ -150,8 +203,43 @@ impl SessionConfig {
                 Some(original) => self.original = original,
                 None => return not_live(),
             },
+            ("overlap", Value::Text(word)) => match Overlap::from_word(&word) {
+                Some(overlap) => self.overlap = overlap,
+                None => return not_live(),
+            },
+            ("pending.cue", Value::Text(word)) => match PendingCue::from_word(&word) {
+                Some(cue) => self.pending_cue = cue,
+                None => return not_live(),
+            },
+            ("playout.overflow", Value::Text(word)) => match Overflow::from_word(&word) {
+                Some(overflow) => self.playout.overflow = overflow,
+                None => return not_live(),
+            },
+            ("playout.overflow_ms", Value::Int(n)) => self.playout.overflow_after = millis(n),
+            ("playout.stretch_max", Value::Float(most)) => self.playout.stretch_max = most as f32,
+            ("gain.under_db", Value::Float(db)) => self.original_under_db = db as f32,
+            ("gain.fade_ms", Value::Int(n)) => self.original_fade = millis(n),
+            ("gain.duck_db", Value::Float(db)) => self.overlap_duck_db = db as f32,
+            ("loudness.normalise", Value::Bool(on)) => self.normalise = on,
+            ("loop_guard", Value::Bool(on)) => self.loop_guard = on,
             ("gain.translation_db", Value::Float(db)) => self.gain_translation_db = db as f32,
             ("gain.original_db", Value::Float(db)) => self.gain_original_db = db as f32,
+            ("language" | "hears", Value::Language(language)) => {
+                let mut changed = self.clone();
+                match known.name {
+                    "language" => changed.language = language,
+                    _ => changed.hears = language,
+                }
+                let nowhere = Origin::default();
+                changed.check_stages(&nowhere, &nowhere, &nowhere)?;
+                *self = changed;
+            }
+            ("tts.voice", Value::Text(voice)) => self.tts_voice = voice,
+            ("tts.voice", Value::Unset) => known.default.clone_into(&mut self.tts_voice),
+            ("language" | "hears", _) => {
+                let message = format!("{key} needs a language; in mid-call it cannot be taken back to a default");
+                return Err(ConfigError::new(ErrorKind::BadValue, key, message));
+            }
             _ => return not_live(),
         }
         Ok(())
@@ -197,6 +285,10 @@ impl SessionConfig {
         }
         Ok(())
     }
+}
+
+fn millis(n: i64) -> Duration {
+    Duration::from_millis(u64::try_from(n).unwrap_or(0))
 }
 
 fn names<C: Choice + Copy>(stage: &str, providers: &[C]) -> String {

@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SegmentId;
 use super::activity::Activity;
-use super::cue::Cue;
-use super::ledger::{Ledger, Policy};
+use super::cue::{self, Cue};
+use super::ledger::Ledger;
 use super::level::Gain;
+use super::loop_guard::LoopGuard;
 use super::original::Original;
 use super::playout::{Lead, Playout};
 use super::resample::Resampler;
+use super::room::Ahead;
+use super::talking::Talking;
 use super::time::{SampleClock, TimeMap};
-use crate::config::{Language, LedgerPolicy, SessionConfig};
+use crate::config::{Language, SessionConfig};
 use crate::provider::{ErrorClass, LinkState};
 
 /// A provider that was lost for less than this may come back before anybody notices.
@@ -106,6 +110,20 @@ pub struct SttStream {
     pub link: Link,
 }
 
+impl SttStream {
+    /// A stream that is being opened at `now` for audio of `hz` that begins at session time `base`.
+    pub fn new(now: Duration, rate: u32, hz: u32, base: Duration) -> Self {
+        SttStream {
+            rate,
+            resampler: Resampler::new(hz, rate, 10),
+            resampler_from: hz,
+            sent: SampleClock::new(rate),
+            base,
+            link: Link::connecting(now),
+        }
+    }
+}
+
 /// A synthesis connection of a speaker.
 #[derive(Clone, Debug)]
 pub struct TtsLine {
@@ -122,6 +140,17 @@ pub struct Leaving {
     pub deadline: Duration,
     /// Nothing more will be recognised.
     pub recognised: bool,
+}
+
+/// Places in a listener's queue that the host wants to hear of.
+#[derive(Clone, Debug, Default)]
+pub struct EarMarks {
+    /// Marks set so far.
+    pub count: u64,
+    /// Each with the segments before it that were not heard to their end yet, oldest mark first.
+    pub waiting: VecDeque<(u64, Vec<SegmentId>)>,
+    /// Something was queued when last looked at.
+    pub busy: bool,
 }
 
 /// Counters for statistics and the closing event.
@@ -169,6 +198,14 @@ pub struct Member {
     pub muted: bool,
     /// Which of its words are committed.
     pub ledger: Ledger,
+    /// What is done ahead with words that are not committed yet.
+    pub ahead: Ahead,
+    /// What it was played, so that it is not translated back.
+    pub guard: LoopGuard,
+    /// Languages it spoke before, each with the session time at which it ended.
+    pub spoke: Vec<(Duration, Language)>,
+    /// Session time of the end of its last segment.
+    pub said_to: Duration,
     /// Its last segments' texts, oldest first.
     pub context: VecDeque<String>,
     /// Its recognition stream, while somebody needs it.
@@ -187,6 +224,8 @@ pub struct Member {
     pub original: Original,
     /// Whose own voice it hears because translation is down.
     pub open_to: BTreeMap<super::SessionId, bool>,
+    /// Places in its queue that the host wants to hear of.
+    pub marks: EarMarks,
     /// Last time it pulled.
     pub last_pull: Duration,
     /// Samples it asked for so far at the current rate.
@@ -197,10 +236,16 @@ pub struct Member {
     pub missed: u64,
     /// It has left.
     pub leaving: Option<Leaving>,
-    /// The comfort cue and when it was last generated.
-    pub cue: Cue,
-    /// Gateway time up to which the cue was generated.
-    pub cue_to: Option<Duration>,
+    /// What it hears while it is alone.
+    pub alone_cue: Cue,
+    /// What it hears while words are on their way, …
+    pub pending_cue: Cue,
+    /// … and since when some are.
+    pub pending_since: Option<Duration>,
+    /// Whether it talks itself.
+    pub talking: Talking,
+    /// Gateway time at which the translated speech that was written will have been heard.
+    pub sounds_until: Duration,
     /// Counters.
     pub counters: Counters,
     /// Counter values that were reported by an event.
@@ -213,9 +258,8 @@ impl Member {
         let lead = Lead::new(config.playout.lead_min, config.playout.lead_max);
         let mut map = TimeMap::default();
         map.observe(Duration::ZERO, now);
-        let policy = match config.ledger_policy {
-            LedgerPolicy::Final => Policy::Final,
-        };
+        let mut ledger = Ledger::new(config.ledger.clone());
+        ledger.speaks(config.language);
         Member {
             clock: SampleClock::new(config.rate_in),
             map,
@@ -224,7 +268,11 @@ impl Member {
             activity: Activity::default(),
             answered_to: Duration::ZERO,
             muted: false,
-            ledger: Ledger::new(policy),
+            ledger,
+            ahead: Ahead::default(),
+            guard: LoopGuard::default(),
+            spoke: Vec::new(),
+            said_to: Duration::ZERO,
             context: VecDeque::new(),
             stt: None,
             mt: Link::default(),
@@ -239,17 +287,40 @@ impl Member {
             ),
             original: Original::new(config.rate_out),
             open_to: BTreeMap::new(),
+            marks: EarMarks::default(),
             last_pull: now,
             asked: 0,
             absent_since: None,
             missed: 0,
             leaving: None,
-            cue: Cue::default(),
-            cue_to: None,
+            alone_cue: Cue::new(cue::ALONE),
+            pending_cue: Cue::new(cue::PENDING),
+            pending_since: None,
+            talking: Talking::default(),
+            sounds_until: now,
             counters: Counters::default(),
             reported_cut_ms: 0.0,
             config,
         }
+    }
+
+    /// The language it spoke at this session time.
+    pub fn language_at(&self, at: Duration) -> Language {
+        self.spoke.iter().find(|(until, _)| at < *until).map_or(self.config.language, |(_, language)| *language)
+    }
+
+    /// Rate of the synthesised speech of its words in a language, in Hz.
+    pub fn tts_rate(&self, target: Language) -> u32 {
+        self.tts_lines.get(&target).map_or(16_000, |line| line.rate)
+    }
+
+    /// What it said that nobody has recognised yet. What was committed before its final result is no loss any more.
+    pub fn unrecognised(&self) -> Option<(Duration, Duration)> {
+        let mut activity = self.activity.clone();
+        if let Some((start, end)) = self.ledger.ahead() {
+            activity.settled(start, end);
+        }
+        activity.unanswered()
     }
 
     /// It is in the room and may hear.

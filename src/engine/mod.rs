@@ -14,12 +14,16 @@ mod activity;
 mod cue;
 mod ledger;
 pub mod level;
+mod loop_guard;
+pub mod loudness;
 mod member;
 mod original;
 mod playout;
 pub mod resample;
 pub mod room;
 mod segment;
+pub mod stretch;
+mod talking;
 pub mod time;
 
 /// Samples in each ring between a caller and the engine: 512 ms at 48 kHz, 3 s at 8 kHz, one longest frame at 192 kHz.
@@ -190,6 +194,8 @@ pub enum Verb {
     Mute,
     /// Ends `Mute`.
     Unmute,
+    /// Tell when what is queued for this session's ear now has been heard.
+    Mark,
 }
 
 /// A puller's counters, all in samples at its output rate since the last rate change.
@@ -214,6 +220,7 @@ pub enum Ring {
 
 /// What a room wants done.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "outputs are drained after each input: there are never many")]
 pub enum Output {
     /// Write to a listener's ring (it has room for what the engine keeps as lead).
     Play {

@@ -13,6 +13,9 @@ use crate::provider::StageError;
 /// No word is spoken for longer; a mark that is further behind cannot be the last word's.
 const LONGEST_WORD: Duration = Duration::from_secs(3);
 
+/// A word of which no more than this is missing at its end counts as whole in somebody's ear.
+const KEPT_BACK: Duration = Duration::from_millis(12);
+
 /// Where a segment's text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -27,6 +30,8 @@ pub enum Origin {
 pub enum Progress {
     /// Waits for its translation.
     Translating,
+    /// A draft whose text is there and is not spoken before it is committed.
+    Translated,
     /// Waits for audio, or receives it.
     Speaking,
     /// All audio is there.
@@ -95,6 +100,17 @@ impl Target {
             reached: None,
             resume_at: None,
         }
+    }
+
+    /// The audio that may be given to listeners. Of a word whose end has not come yet the last bit is kept back: should
+    /// synthesis break off there, the word is begun again, and must not have been heard almost whole before.
+    pub fn playable(&self) -> &[i16] {
+        if self.is_over() {
+            return &self.audio;
+        }
+        let kept_back = (KEPT_BACK.as_millis() as usize * self.rate as usize) / 1000;
+        let safe = self.begun.samples.max(self.reached.map_or(0, |mark| mark.samples));
+        &self.audio[..self.audio.len().saturating_sub(kept_back).max(safe)]
     }
 
     /// Some audio has come for the attempt under way.
@@ -173,8 +189,12 @@ pub struct Segment {
     pub start_at: Duration,
     /// The same in gateway time.
     pub end_at: Duration,
-    /// When the ledger let it go.
+    /// When the ledger let it go (of a draft: when it was begun).
     pub committed: Duration,
+    /// Why it did, for a person; empty for announcements and drafts.
+    pub why: String,
+    /// It is worked on ahead and not committed yet; nobody waits for it.
+    pub draft: bool,
     /// What becomes of it, by language.
     pub targets: BTreeMap<Language, Target>,
 }

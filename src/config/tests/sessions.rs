@@ -228,12 +228,15 @@ fn defaults_are_those_of_the_table_and_each_key_is_read() {
     assert_eq!(plain.tts_voice, DEFAULT_VOICE);
     assert!(plain.deepgram.mip_opt_out && plain.elevenlabs.speed.is_none() && plain.tts_sample_rate.is_none());
     let gateway = config.gateway().expect("valid");
+    let announced = toml("announcement.text = \"Hello.\"\n[profile.p]\nlanguage = \"en\"");
+    let announced = |o: &Config| announced.session("p", o, &keys).expect("valid").announcement;
     for key in KEYS {
         // A second valid value of each kind: if the key is read at all, the typed settings differ.
         let other = match key.kind {
             Kind::Bool if key.default == "true" => "false".to_owned(),
             Kind::Bool => "true".to_owned(),
             Kind::Int { max, .. } => max.to_string(),
+            Kind::Float { min, max, .. } if key.default == max.to_string() => min.to_string(),
             Kind::Float { max, .. } => max.to_string(),
             Kind::Rate => "8000".to_owned(),
             Kind::Choice(words) => words[words.len() - 1].to_owned(),
@@ -251,6 +254,8 @@ fn defaults_are_those_of_the_table_and_each_key_is_read() {
                 ("playout.lead_min_ms", Err(error)) => error.kind != ErrorKind::BadValue,
                 // Nor an early end of turn surer than the end.
                 ("flux.eager_eot_threshold", Err(error)) => error.kind != ErrorKind::BadValue,
+                // Counts with a text only.
+                ("announcement.language", _) => announced(&options(&setting)) == announced(&Config::new()),
                 (_, session) => session.expect("valid") == plain,
             },
         };
@@ -290,7 +295,11 @@ fn live_keys_change_and_others_say_when() {
         assert_eq!(result, wanted.map_err(str::to_owned));
         assert_eq!(session == plain, result.is_err(), "{key}");
     }
-    for key in KEYS.iter().filter(|key| key.live) {
+    let mut session = plain.clone();
+    session.set_live("language", "es").expect("live");
+    assert_eq!((session.language.code(), session.hears), ("es", plain.hears));
+    assert!(session.set_live("hears", "").is_err_and(|e| e.to_string().contains("needs a language")));
+    for key in KEYS.iter().filter(|key| key.live && key.kind != Kind::Language) {
         plain.clone().set_live(key.name, key.default).expect(key.name);
     }
 }

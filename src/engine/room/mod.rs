@@ -4,15 +4,21 @@
 //! |---|---|
 //! | `mod` | which input goes where; statistics |
 //! | `membership` | who is in the room, which connections that needs, whose own voice is heard |
+//! | `changes` | settings that change in mid-call |
 //! | `speaking` | time lines, recognition, what is committed |
+//! | `speculation` | what is worked on before it is certain |
 //! | `segments` | translation, deadlines, losses |
 //! | `synthesis` | what is spoken, and going on where that failed |
+//! | `mixing` | own voices under a translation, both talking at once, cues |
 //! | `listening` | playout, absence, what was heard |
 
+mod changes;
 mod listening;
 mod membership;
+mod mixing;
 mod segments;
 mod speaking;
+mod speculation;
 mod synthesis;
 #[cfg(test)]
 mod tests;
@@ -21,6 +27,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+pub(super) use speculation::Ahead;
 
 use super::member::Member;
 use super::segment::Segment;
@@ -96,7 +104,7 @@ impl Room {
     /// Something that was said is on its way: not recognised yet, or not heard to its end.
     pub fn is_busy(&self) -> bool {
         let unanswered = |m: &Member| m.stt.is_some() && m.activity.unanswered().is_some();
-        !self.segments.is_empty() || self.members.values().any(unanswered)
+        self.segments.values().any(|s| !s.draft) || self.members.values().any(unanswered)
     }
 
     /// The number the next segment will have.
@@ -110,10 +118,16 @@ impl Room {
             panic!("panic by injection");
         }
         self.fill_time_lines();
+        self.commit_overdue();
         self.check_absence();
         self.check_deadlines();
+        self.expire_drafts();
         self.refresh_originals();
+        self.refresh_overlaps();
+        self.play_cues();
+        self.skip_overdue();
         self.top_up_all();
+        self.tell_marks();
         self.finish_leavers();
         self.forget_segments();
     }
@@ -126,6 +140,7 @@ impl Room {
                     self.net(NetCommand::FinalizeStt { session });
                 }
             }
+            Verb::Mark => self.mark(session),
             Verb::Mute | Verb::Unmute => {
                 if let Some(member) = self.members.get_mut(&session) {
                     member.muted = verb == Verb::Mute;
@@ -165,13 +180,21 @@ impl Room {
             "segments": {
                 "committed": c.committed, "heard": c.heard, "lost": c.lost, "missed": c.missed,
                 "repeated_words": m.ledger.repeated(),
+                "revised_words": m.ledger.revised(),
+                "interims": m.ledger.interims(),
                 "queued": m.playout.segments().count(),
             },
+            "speculation": m.ahead.stats(),
+            "echoed_words": m.guard.words(),
             "lag_ms": { "mean": mean, "max": c.lag_max_ms },
             "playout": {
                 "backlog_ms": ms(self.backlog(session)),
                 "ran_dry": m.playout.ran_dry(),
                 "starved": m.playout.starved(),
+                "speed": (f64::from(m.playout.speed()) * 100.0).round() / 100.0,
+                "behind_ms": (f64::from(m.playout.behind()) * 1000.0).round(),
+                "pauses_cut_ms": ms(m.playout.pauses_cut()),
+                "trimmed_ms": ms(m.playout.trimmed()),
                 "lead_ms": ms(super::time::span(m.playout.lead(), m.playout.hz())),
             },
             "input": {

@@ -37,6 +37,9 @@ impl Room {
             return;
         }
         let muted = member.muted;
+        if !muted {
+            member.talking.said(now, block, hz);
+        }
         let zeros;
         let block = if muted {
             zeros = vec![0; block.len()];
@@ -92,10 +95,9 @@ impl Room {
         }
     }
 
-    /// Puts silence on the time lines of those who do not push, and the comfort cue into the ear of one who is alone.
+    /// Puts silence on the time lines of those who do not push.
     pub(super) fn fill_time_lines(&mut self) {
         let now = self.now;
-        let alone = self.listeners() == 1;
         for (id, member) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
             let patience = if member.loud { LATE_AFTER } else { SILENT_AFTER };
             if now.saturating_sub(member.last_said) > patience
@@ -109,7 +111,6 @@ impl Room {
                     self.outputs.extend(member.advance(*id, &silent));
                 }
             }
-            member.play_cue(now, alone);
             let cut = member.counters.original_cut_ms - member.reported_cut_ms;
             if cut >= 100.0 {
                 member.reported_cut_ms = member.counters.original_cut_ms;
@@ -126,7 +127,7 @@ impl Room {
         if member.stt.is_none() && event != SttEvent::Closed {
             return;
         }
-        let commits = member.ledger.hear(&event);
+        let commits = member.ledger.hear(member.clock.now(), &event);
         match &event {
             SttEvent::Final { transcript, .. } => member.answered_to = member.answered_to.max(transcript.end),
             SttEvent::Recovered(transcript) => member.activity.settled(Duration::ZERO, transcript.end),
@@ -147,6 +148,10 @@ impl Room {
                 }
             }
             SttEvent::Lost { start, end } => {
+                // What was committed from results that were not final reaches the others all the same.
+                if let Some((start, end)) = member.ledger.ahead() {
+                    member.activity.settled(start, end);
+                }
                 let spoken = member.activity.within(start, end);
                 member.activity.settled(start, end);
                 if let Some((start, end)) = spoken {
@@ -154,8 +159,40 @@ impl Room {
                 }
             }
         }
-        for Commit { text, start, end } in commits {
-            self.commit(session, text, start, end);
+        for commit in commits {
+            self.commit_heard(session, commit);
+        }
+        self.work_ahead(session);
+    }
+
+    /// Words of a session are certain: they are translated, but for what its microphone repeats of its ear.
+    fn commit_heard(&mut self, session: SessionId, commit: Commit) {
+        let sounding = self.sounding(session);
+        let Some(member) = self.members.get_mut(&session).filter(|m| m.config.loop_guard) else {
+            return self.commit(session, commit);
+        };
+        let (start, end) = (ms(commit.start), ms(commit.end));
+        let map = &member.map;
+        let (left, words) = member.guard.filter(commit, &sounding, |at| map.to_gateway(at));
+        if words > 0 {
+            self.event(session, EventKind::EchoDropped { words, start_ms: start, end_ms: end });
+        }
+        if let Some(commit) = left {
+            self.commit(session, commit);
+        }
+    }
+
+    /// Commits words that have waited for too long.
+    pub(super) fn commit_overdue(&mut self) {
+        let overdue = |(id, m): (&SessionId, &mut Member)| {
+            let now = m.clock.now();
+            m.stt.is_some().then(|| (*id, m.ledger.tick(now)))
+        };
+        let overdue: Vec<_> = self.members.iter_mut().filter_map(overdue).filter(|(_, c)| !c.is_empty()).collect();
+        for (session, commits) in overdue {
+            for commit in commits {
+                self.commit(session, commit);
+            }
         }
     }
 
@@ -180,7 +217,7 @@ impl Room {
     /// Reports what a session said that its recogniser has not answered for, as far as it was not a pause.
     pub(super) fn give_up_recognition(&mut self, session: SessionId, reason: &str) {
         let Some(member) = self.members.get(&session) else { return };
-        if let Some((start, end)) = member.activity.unanswered().filter(|_| member.stt.is_some()) {
+        if let Some((start, end)) = member.unrecognised().filter(|_| member.stt.is_some()) {
             self.unrecognised(session, start, end, reason);
         }
     }
@@ -205,26 +242,5 @@ impl Member {
         let at = stt.base + stt.sent.now();
         stt.sent.advance(audio.len() as u64);
         Some(Output::Net(NetCommand::Audio { session, at, samples: audio }))
-    }
-
-    fn play_cue(&mut self, now: Duration, alone: bool) {
-        /// The cue's place among the voices of the original ring; no session has this handle.
-        const CUE: SessionId = SessionId(0);
-        let wanted = alone && self.config.alone_cue == crate::config::AloneCue::Tone;
-        if !wanted {
-            if self.cue_to.take().is_some() {
-                self.original.remove(CUE);
-            }
-            return;
-        }
-        let hz = self.playout.hz();
-        self.original.set_gain(CUE, 1.0);
-        let from = *self.cue_to.get_or_insert(now);
-        let count = samples(now.saturating_sub(from).min(SILENCE_STEP), hz);
-        if count > 0 {
-            let block = self.cue.next(count, hz);
-            self.original.said(now, CUE, hz, &block);
-            self.cue_to = Some(now);
-        }
     }
 }

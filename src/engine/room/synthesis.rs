@@ -11,9 +11,9 @@ use crate::provider::text::{says_something, speakable};
 use crate::provider::{ErrorClass, SpeechChunk};
 
 /// A text, or the same rest of it, is given to the synthesiser this often …
-const ATTEMPTS: u32 = 2;
+const ATTEMPTS: u32 = 4;
 /// … and a segment this often, however much progress each attempt makes.
-const TOTAL_ATTEMPTS: u32 = 6;
+const TOTAL_ATTEMPTS: u32 = 8;
 /// After a text was cancelled its rest is asked for so much later: what was on its way from the network is there by then.
 const SETTLE: Duration = Duration::from_millis(20);
 

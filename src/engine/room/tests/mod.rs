@@ -4,9 +4,12 @@
 
 mod listening;
 mod membership;
+mod mixing;
 mod resume;
 mod segments;
 mod speaking;
+mod speculation;
+mod sync;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +34,9 @@ fn config(language: &str, more: &[(&str, &str)]) -> Arc<SessionConfig> {
     let mut options = Config::new();
     let mut all = Config::new();
     all.set("profile.p.language", language).unwrap();
-    for (key, value) in more {
+    // Scripts count samples: what is heard is what was synthesised, bit for bit, unless one says otherwise.
+    let exact = [("loudness.normalise", "false"), ("playout.stretch_max", "1")];
+    for (key, value) in exact.iter().chain(more) {
         options.set(key, value).unwrap();
     }
     Arc::new(all.session("p", &options, &|_| Some("key".into())).unwrap())
@@ -95,9 +100,16 @@ impl Call {
 
     /// English A and Spanish B.
     fn pair() -> Self {
+        Call::pair_with(&[])
+    }
+
+    /// The same with further settings of both.
+    fn pair_with(more: &[(&str, &str)]) -> Self {
         let mut call = Call::new();
-        call.join(A, config("en", &[("rate.in", "8000"), ("rate.out", "8000")]));
-        call.join(B, config("es", &[("rate.in", "8000"), ("rate.out", "8000")]));
+        let mut all = vec![("rate.in", "8000"), ("rate.out", "8000")];
+        all.extend(more);
+        call.join(A, config("en", &all));
+        call.join(B, config("es", &all));
         call.run(ms(100));
         call
     }
