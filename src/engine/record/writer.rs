@@ -167,27 +167,31 @@ impl Writer {
         self.bytes.extend_from_slice(b"}\n");
     }
 
-    /// Forgets the line that was begun last, as if its input had not been noted.
+    /// Forgets the line that is not ended yet, as if its input had not been noted.
     pub fn take_back(&mut self) {
-        self.bytes.truncate(self.line);
-        self.open = false;
+        if std::mem::take(&mut self.open) {
+            self.bytes.truncate(self.line);
+        }
     }
 
-    /// Bytes that wait to be taken.
+    /// Bytes that are here.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Nothing waits to be taken.
+    /// Nothing is here.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Takes the bytes so far; perhaps not to the end of a line.
+    /// Takes the lines so far; one that is not ended yet stays.
     pub fn take(&mut self) -> Vec<u8> {
+        let end = if self.open { self.line } else { self.bytes.len() };
+        let mut rest = Vec::with_capacity(self.bytes.capacity());
+        rest.extend_from_slice(&self.bytes[end..]);
+        self.bytes.truncate(end);
         self.line = 0;
-        let room = self.bytes.capacity();
-        std::mem::replace(&mut self.bytes, Vec::with_capacity(room))
+        std::mem::replace(&mut self.bytes, rest)
     }
 
     fn act(&mut self, now: Duration, act: &Act<'_>) {
