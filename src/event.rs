@@ -220,6 +220,15 @@ pub enum EventKind {
         /// Session time at which it ends, in milliseconds.
         end_ms: f64,
     },
+    /// What was queued for the session's ear when `MGW_MARK` was given has been heard, flushed or lost.
+    MarkReached {
+        /// Counts the session's marks from 1.
+        mark: u64,
+        /// All of it was heard to its end.
+        heard: bool,
+    },
+    /// Nothing more waits to be heard by the session.
+    Drained {},
     /// The session's leg reported a DTMF digit.
     Dtmf {
         /// The digit.

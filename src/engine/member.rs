@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SegmentId;
 use super::activity::Activity;
 use super::cue::{self, Cue};
 use super::ledger::Ledger;
@@ -141,6 +142,17 @@ pub struct Leaving {
     pub recognised: bool,
 }
 
+/// Places in a listener's queue that the host wants to hear of.
+#[derive(Clone, Debug, Default)]
+pub struct EarMarks {
+    /// Marks set so far.
+    pub count: u64,
+    /// Each with the segments before it that were not heard to their end yet, oldest mark first.
+    pub waiting: VecDeque<(u64, Vec<SegmentId>)>,
+    /// Something was queued when last looked at.
+    pub busy: bool,
+}
+
 /// Counters for statistics and the closing event.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
@@ -210,6 +222,8 @@ pub struct Member {
     pub original: Original,
     /// Whose own voice it hears because translation is down.
     pub open_to: BTreeMap<super::SessionId, bool>,
+    /// Places in its queue that the host wants to hear of.
+    pub marks: EarMarks,
     /// Last time it pulled.
     pub last_pull: Duration,
     /// Samples it asked for so far at the current rate.
@@ -268,6 +282,7 @@ impl Member {
             ),
             original: Original::new(config.rate_out),
             open_to: BTreeMap::new(),
+            marks: EarMarks::default(),
             last_pull: now,
             asked: 0,
             absent_since: None,

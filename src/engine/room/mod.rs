@@ -123,6 +123,7 @@ impl Room {
         self.refresh_overlaps();
         self.play_cues();
         self.top_up_all();
+        self.tell_marks();
         self.finish_leavers();
         self.forget_segments();
     }
@@ -135,6 +136,7 @@ impl Room {
                     self.net(NetCommand::FinalizeStt { session });
                 }
             }
+            Verb::Mark => self.mark(session),
             Verb::Mute | Verb::Unmute => {
                 if let Some(member) = self.members.get_mut(&session) {
                     member.muted = verb == Verb::Mute;
