@@ -362,7 +362,11 @@ impl Media {
             if let Some(why) = self.rooms.get_mut(&room).and_then(|h| h.room.record_trouble()) {
                 let message = format!("the flight record of this room ends early: {}; the call goes on", why.text());
                 for session in &sessions {
-                    self.tell(self.now(), *session, &EventKind::Error { code: "flight_record", message: message.clone() });
+                    self.tell(
+                        self.now(),
+                        *session,
+                        &EventKind::Error { code: "flight_record", message: message.clone() },
+                    );
                 }
             }
             for session in &sessions {

@@ -45,7 +45,8 @@ impl Decisions {
 
     /// What comes from outside, with `<`.
     fn input(&mut self, input: &Input<'_>) -> Option<(Option<SessionId>, String)> {
-        let span = |start: &Duration, end: &Duration| format!("{:.3} to {:.3} s", start.as_secs_f64(), end.as_secs_f64());
+        let span =
+            |start: &Duration, end: &Duration| format!("{:.3} to {:.3} s", start.as_secs_f64(), end.as_secs_f64());
         let error = |e: &StageError| format!("{} {}: {}", e.class.name(), e.code, e.message);
         let (session, text) = match input {
             Input::Join { session, config } => {
@@ -141,7 +142,9 @@ impl Decisions {
                 let mark = |name: &str| marks[name].as_f64().unwrap_or_default() / 1000.0;
                 let (from, to) = (mark("playout_start_ms"), mark("playout_end_ms"));
                 all.remove("source_text");
-                format!("#{n} {whole} by {ear} from {from:.3} to {to:.3} s ({length:.0} ms), lag {lag:.0} ms: {heard:?}")
+                format!(
+                    "#{n} {whole} by {ear} from {from:.3} to {to:.3} s ({length:.0} ms), lag {lag:.0} ms: {heard:?}"
+                )
             }
             "segment_lost" => {
                 let n = all.remove("segment").map(|n| format!("#{n} ")).unwrap_or_default();

@@ -182,7 +182,11 @@ impl Reader {
             What::Rejoin { in_hz, out_hz, .. } => [*in_hz, *out_hz],
             _ => [RATES[0]; 2],
         };
-        if raw.out.as_ref().is_some_and(|out| !matches!(out.len(), 0 | 16) || !out.bytes().all(|b| b.is_ascii_hexdigit())) {
+        if raw
+            .out
+            .as_ref()
+            .is_some_and(|out| !matches!(out.len(), 0 | 16) || !out.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
             return Err(damage("a digest that is none"));
         }
         if rates.iter().any(|hz| !RATES.contains(hz)) {

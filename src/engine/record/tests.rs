@@ -10,9 +10,7 @@ use super::writer::Writer;
 use super::{FORMAT, Header, Over, pcm};
 use crate::config::{Config, Language, SessionConfig};
 use crate::engine::room::Room;
-use crate::engine::{
-    Input, LeaveMode, NetCommand, Output, PullTotals, Ring, SegmentId, SessionId, TranslateJob, Verb,
-};
+use crate::engine::{Input, LeaveMode, NetCommand, Output, PullTotals, Ring, SegmentId, SessionId, TranslateJob, Verb};
 use crate::provider::{DirectEvent, ErrorClass, LinkState, SpeechChunk, Stage, StageError, SttEvent, Transcript, Word};
 
 const A: SessionId = SessionId(4_294_967_297);
