@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use audio::Audio;
 use mgw::config::Config;
-use mgw::engine::record::replay::Replay;
-use mgw::engine::{LeaveMode, SessionId};
+use mgw::engine::record::replay::{Replay, Seen};
+use mgw::engine::{Input, LeaveMode, SessionId};
 use mgw::{Gateway, Status, session};
 use serde_json::Value;
 use support::leg::hear;
@@ -130,7 +130,7 @@ fn listen(text: &str) -> Vec<Vec<(&'static str, u16)>> {
     let (mut audio, mut sessions) = (Audio::default(), Vec::<SessionId>::new());
     for line in lines {
         let done = replay.line(line, &mut |at, seen| {
-            if let mgw::engine::record::replay::Seen::Input(mgw::engine::Input::Join { session, .. }) = &seen {
+            if let Seen::Input(Input::Join { session, .. }) = &seen {
                 sessions.push(*session);
             }
             audio.take(at, &seen);
@@ -146,7 +146,7 @@ fn listen(text: &str) -> Vec<Vec<(&'static str, u16)>> {
 
 #[test]
 fn a_call_with_drops_runs_again_bit_for_bit_and_its_ears_can_be_listened_to() {
-    let scenario = "[[fault]]\nstage = \"stt\"\non = \"message\"\nat = 150\nkind = \"reset\"\n\
+    let scenario = "[stt]\ninterim_interval_ms = 250\n[[fault]]\nstage = \"stt\"\non = \"message\"\nat = 150\nkind = \"reset\"\n\
                     [[fault]]\nstage = \"tts\"\non = \"generation\"\nat = 2\nkind = \"reset\"\n\
                     [[fault]]\nstage = \"mt\"\nat = 3\nkind = \"reset\"\n";
     let host = Host::start(scenario, &[("speculation.mode", "speak")]);
@@ -182,7 +182,7 @@ fn a_call_with_drops_runs_again_bit_for_bit_and_its_ears_can_be_listened_to() {
     {
         assert!(out.contains(decision), "{decision}: {out}");
     }
-    // What the ears heard comes out of the record as well, but for what they pulled while the call ended.
+    // What the ears heard comes out of the record as well.
     let heard = listen(&text);
     let only = |words: &[(&'static str, u16)], language| -> Vec<u16> {
         words.iter().filter(|(l, _)| *l == language).map(|(_, n)| *n).collect()
@@ -195,7 +195,7 @@ fn a_call_with_drops_runs_again_bit_for_bit_and_its_ears_can_be_listened_to() {
         .collect();
     names.sort();
     assert_eq!(names, ["1-7777-heard.wav", "1-7777-said.wav", "2-8888-heard.wav", "2-8888-said.wav"]);
-    let wav = hound_samples(&wavs.join("2-8888-heard.wav"));
+    let wav = wav_samples(&wavs.join("2-8888-heard.wav"));
     assert_eq!(only(&hear(&wav, RATE).words, "es"), ear_b);
 
     let (code, quiet, _) = mgw_replay(&["--quiet", name]);
@@ -218,7 +218,7 @@ fn a_call_with_drops_runs_again_bit_for_bit_and_its_ears_can_be_listened_to() {
     assert!(code == Some(2) && err.contains("not a flight record"), "{err}");
 }
 
-fn hound_samples(path: &Path) -> Vec<i16> {
+fn wav_samples(path: &Path) -> Vec<i16> {
     // 16-bit mono PCM behind a head of 44 bytes, as hound writes it.
     let bytes = std::fs::read(path).expect("a WAV file");
     assert_eq!(&bytes[36..40], b"data");

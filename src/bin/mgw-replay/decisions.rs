@@ -127,7 +127,10 @@ impl Decisions {
         let all = &mut all;
         let kind = text(all, "type");
         let mut line = match kind.as_str() {
-            "transcript" => format!("final: {:?}", text(all, "text")),
+            "transcript" => {
+                all.remove("final");
+                format!("final: {:?}", text(all, "text"))
+            }
             "translation" => {
                 let (n, mt) = (number(all, "segment"), number(all, "mt_ms"));
                 let said = text(all, "source_text");
