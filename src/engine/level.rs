@@ -1,5 +1,7 @@
 //! Levels: gains without clicks, and telling a pause from speech.
 
+use std::time::Duration;
+
 /// Below this mean square a block counts as a pause: -50 dBFS, well under telephone speech at -20 dBFS.
 const QUIET_MEAN_SQUARE: i64 = 104 * 104;
 
@@ -13,17 +15,28 @@ pub fn is_quiet(samples: &[i16]) -> bool {
     sum <= QUIET_MEAN_SQUARE * samples.len() as i64
 }
 
-/// A gain that moves to its goal over 10 ms, so that no switch is heard. Exactly 1 passes bit-exact.
+/// Mean square of a block of samples; 0 for none.
+pub fn mean_square(samples: &[i16]) -> f64 {
+    let sum: i64 = samples.iter().map(|&s| i64::from(i32::from(s) * i32::from(s))).sum();
+    sum as f64 / samples.len().max(1) as f64
+}
+
+/// How long a gain takes from 0 to 1 where nothing else is asked for.
+const SWITCH: Duration = Duration::from_millis(10);
+
+/// A gain that moves to its goal over 10 ms or longer, so that no switch is heard. Exactly 1 passes bit-exact.
 #[derive(Clone, Debug)]
 pub struct Gain {
     now: f32,
     goal: f32,
+    /// Change per second.
+    pace: f32,
 }
 
 impl Gain {
     /// A gain that stands at `factor`.
     pub fn new(factor: f32) -> Self {
-        Gain { now: factor, goal: factor }
+        Gain { now: factor, goal: factor, pace: 0.0 }
     }
 
     /// From decibels; -100 dB and below is silence.
@@ -33,7 +46,21 @@ impl Gain {
 
     /// Moves to `factor` from here on.
     pub fn set(&mut self, factor: f32) {
-        self.goal = factor;
+        self.set_over(factor, Duration::ZERO);
+    }
+
+    /// Moves to `factor` within `fade`.
+    pub fn set_over(&mut self, factor: f32, fade: Duration) {
+        if factor != self.goal {
+            self.goal = factor;
+            let switch = 1.0 / SWITCH.as_secs_f32();
+            self.pace = if fade <= SWITCH { switch } else { (factor - self.now).abs() / fade.as_secs_f32() };
+        }
+    }
+
+    /// Stands at `factor` at once, where nothing sounds that could click.
+    pub fn jump(&mut self, factor: f32) {
+        (self.now, self.goal) = (factor, factor);
     }
 
     /// True when it stands at zero: nothing will be heard.
@@ -46,7 +73,7 @@ impl Gain {
         if self.now == self.goal && self.goal == 1.0 {
             return;
         }
-        let step = 100.0 / hz.max(1) as f32;
+        let step = self.pace / hz.max(1) as f32;
         for s in samples {
             if self.now != self.goal {
                 let left = self.goal - self.now;
@@ -73,6 +100,11 @@ mod tests {
         assert!(block.windows(2).all(|w| (w[0] - w[1]).abs() < 200), "steps would click");
         assert_eq!(block[100], 0, "down after 10 ms");
         assert!(gain.is_silent());
+        gain.set_over(0.5, Duration::from_millis(100));
+        let mut block = [10_000i16; 1600];
+        gain.apply(&mut block, 8000);
+        assert!((2400..2600).contains(&block[400]), "half way after 50 ms: {}", block[400]);
+        assert_eq!((block[810], block[1599]), (5000, 5000));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::activity::Activity;
-use super::cue::Cue;
+use super::cue::{self, Cue};
 use super::ledger::Ledger;
 use super::level::Gain;
 use super::original::Original;
 use super::playout::{Lead, Playout};
 use super::resample::Resampler;
+use super::talking::Talking;
 use super::time::{SampleClock, TimeMap};
 use crate::config::{Language, SessionConfig};
 use crate::provider::{ErrorClass, LinkState};
@@ -197,10 +198,16 @@ pub struct Member {
     pub missed: u64,
     /// It has left.
     pub leaving: Option<Leaving>,
-    /// The comfort cue and when it was last generated.
-    pub cue: Cue,
-    /// Gateway time up to which the cue was generated.
-    pub cue_to: Option<Duration>,
+    /// What it hears while it is alone.
+    pub alone_cue: Cue,
+    /// What it hears while words are on their way, …
+    pub pending_cue: Cue,
+    /// … and since when some are.
+    pub pending_since: Option<Duration>,
+    /// Whether it talks itself.
+    pub talking: Talking,
+    /// Gateway time at which the translated speech that was written will have been heard.
+    pub sounds_until: Duration,
     /// Counters.
     pub counters: Counters,
     /// Counter values that were reported by an event.
@@ -241,8 +248,11 @@ impl Member {
             absent_since: None,
             missed: 0,
             leaving: None,
-            cue: Cue::default(),
-            cue_to: None,
+            alone_cue: Cue::new(cue::ALONE),
+            pending_cue: Cue::new(cue::PENDING),
+            pending_since: None,
+            talking: Talking::default(),
+            sounds_until: now,
             counters: Counters::default(),
             reported_cut_ms: 0.0,
             config,

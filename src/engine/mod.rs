@@ -14,12 +14,14 @@ mod activity;
 mod cue;
 mod ledger;
 pub mod level;
+mod loop_guard;
 mod member;
 mod original;
 mod playout;
 pub mod resample;
 pub mod room;
 mod segment;
+mod talking;
 pub mod time;
 
 /// Samples in each ring between a caller and the engine: 512 ms at 48 kHz, 3 s at 8 kHz, one longest frame at 192 kHz.

@@ -49,11 +49,11 @@ impl Original {
         Original { hz, mix: VecDeque::new(), written: 0, pulled: 0, voices: BTreeMap::new(), stale: 0 }
     }
 
-    /// Sets how loud a voice is heard, 0.0 for not at all; moves there in 10 ms.
-    pub fn set_gain(&mut self, speaker: SessionId, gain: f32) {
+    /// Sets how loud a voice is heard, 0.0 for not at all; moves there within `fade` (at least 10 ms).
+    pub fn set_gain(&mut self, speaker: SessionId, gain: f32, fade: Duration) {
         let hz = self.hz;
         match self.voices.get_mut(&speaker) {
-            Some(voice) => voice.gain.set(gain),
+            Some(voice) => voice.gain.set_over(gain, fade),
             None if gain > 0.0 => {
                 // A new voice begins at its level: nothing of it was heard before that could click.
                 self.voices.insert(speaker, Voice::new(hz, hz, gain));

@@ -116,6 +116,7 @@ pub struct Playout {
     hz: u32,
     lead: Lead,
     gain: Gain,
+    held: bool,
     queue: VecDeque<Item>,
     /// Fully written, not fully pulled.
     sounding: VecDeque<Item>,
@@ -143,6 +144,7 @@ impl Playout {
             hz,
             lead,
             gain: Gain::new(gain),
+            held: false,
             queue: VecDeque::new(),
             sounding: VecDeque::new(),
             written: 0,
@@ -182,9 +184,17 @@ impl Playout {
         self.hz
     }
 
-    /// Sets the gain of the translation.
-    pub fn set_gain(&mut self, gain: f32) {
-        self.gain.set(gain);
+    /// Sets the gain of the translation; it moves there within `fade`, or at once where nothing sounds.
+    pub fn set_gain(&mut self, gain: f32, fade: Duration) {
+        match self.fill() {
+            0 => self.gain.jump(gain),
+            _ => self.gain.set_over(gain, fade),
+        }
+    }
+
+    /// Whether segments that have not begun wait; one that has begun is always heard to its end.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// Puts a segment at the end of the queue.
@@ -295,6 +305,9 @@ impl Playout {
         let mut out: Vec<i16> = self.rewrite.drain(..again).collect();
         want -= again;
         while let Some(item) = self.queue.front_mut().filter(|_| self.rewrite.is_empty()) {
+            if self.held && item.start.is_none() {
+                break;
+            }
             let over = match source(item.segment) {
                 Some(s) => {
                     let there =

@@ -3,7 +3,7 @@
 use super::super::member::Member;
 use super::super::playout::Heard;
 use super::super::segment::{Origin, Progress};
-use super::super::time::ms;
+use super::super::time::{ms, span};
 use super::super::{Output, PullTotals, Ring, SessionId};
 use super::Room;
 use crate::config::Language;
@@ -62,6 +62,7 @@ impl Room {
         let Some(member) = self.members.get_mut(&session) else { return };
         let target = *member.playout.language();
         let cut = member.playout.clear(now);
+        member.sounds_until = now;
         self.outputs.push_back(Output::Flush { session, ring: Ring::Speech });
         for heard in cut {
             self.lost(heard.segment, Some(session), Some(target), "playout", why);
@@ -149,6 +150,10 @@ impl Room {
         let Some(mut member) = self.members.remove(&session) else { return };
         let target = *member.playout.language();
         let samples = member.playout.top_up(|id| self.source(id, target));
+        if !samples.is_empty() {
+            member.sounds_until = member.sounds_until.max(self.now) + span(samples.len() as u64, member.playout.hz());
+            member.talking.played(self.now, &samples);
+        }
         self.members.insert(session, member);
         if !samples.is_empty() {
             self.outputs.push_back(Output::Play { session, ring: Ring::Speech, samples });

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::level::Gain;
 use super::super::member::{Leaving, Link, Member, SttStream, TtsLine};
 use super::super::resample::Resampler;
 use super::super::segment::Origin;
 use super::super::time::SampleClock;
 use super::super::{LeaveMode, NetCommand, Output, SessionId};
 use super::Room;
-use crate::config::{Language, Original, SessionConfig};
+use crate::config::{Language, SessionConfig};
 use crate::event::EventKind;
 use crate::provider::{ErrorClass, LinkState, Stage, StageError};
 
@@ -204,30 +203,6 @@ impl Room {
         }
     }
 
-    /// Decides whose own voice each listener hears, and reports when that changes because translation is down.
-    pub(super) fn refresh_originals(&mut self) {
-        let now = self.now;
-        let speakers: Vec<(SessionId, Language, Option<String>)> =
-            self.members.iter().map(|(id, m)| (*id, m.config.language, m.outage(now))).collect();
-        let mut events = Vec::new();
-        for (id, listener) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
-            let gain = Gain::from_db(f64::from(listener.config.gain_original_db));
-            for (speaker, language, outage) in speakers.iter().filter(|(s, ..)| s != id) {
-                let same = language.same_language(&listener.config.hears);
-                let open = !same && listener.config.fail_open && outage.is_some();
-                let heard = same || open || listener.config.original == Original::Full;
-                listener.original.set_gain(*speaker, if heard { gain } else { 0.0 });
-                if listener.open_to.insert(*speaker, open).unwrap_or(false) != open {
-                    let reason = outage.clone().unwrap_or_else(|| "translation is back".into());
-                    events.push((*id, EventKind::FailOpen { active: open, speaker: speaker.0, reason }));
-                }
-            }
-        }
-        for (session, kind) in events {
-            self.event(session, kind);
-        }
-    }
-
     pub(super) fn link(&mut self, session: SessionId, stage: Stage, provider: &'static str, state: LinkState) {
         let now = self.now;
         let Some(member) = self.members.get_mut(&session) else { return };
@@ -258,10 +233,10 @@ impl Room {
 
     pub(super) fn set(&mut self, session: SessionId, config: Arc<SessionConfig>) {
         let Some(member) = self.members.get_mut(&session) else { return };
-        member.playout.set_gain(Gain::from_db(f64::from(config.gain_translation_db)));
         member.config = config;
         self.sync_links();
         self.refresh_originals();
+        self.refresh_overlaps();
     }
 }
 

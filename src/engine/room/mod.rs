@@ -7,10 +7,12 @@
 //! | `speaking` | time lines, recognition, what is committed |
 //! | `segments` | translation, deadlines, losses |
 //! | `synthesis` | what is spoken, and going on where that failed |
+//! | `mixing` | own voices under a translation, both talking at once, cues |
 //! | `listening` | playout, absence, what was heard |
 
 mod listening;
 mod membership;
+mod mixing;
 mod segments;
 mod speaking;
 mod synthesis;
@@ -113,6 +115,8 @@ impl Room {
         self.check_absence();
         self.check_deadlines();
         self.refresh_originals();
+        self.refresh_overlaps();
+        self.play_cues();
         self.top_up_all();
         self.finish_leavers();
         self.forget_segments();

@@ -36,6 +36,9 @@ impl Room {
             return;
         }
         let muted = member.muted;
+        if !muted {
+            member.talking.said(now, block, hz);
+        }
         let zeros;
         let block = if muted {
             zeros = vec![0; block.len()];
@@ -91,10 +94,9 @@ impl Room {
         }
     }
 
-    /// Puts silence on the time lines of those who do not push, and the comfort cue into the ear of one who is alone.
+    /// Puts silence on the time lines of those who do not push.
     pub(super) fn fill_time_lines(&mut self) {
         let now = self.now;
-        let alone = self.listeners() == 1;
         for (id, member) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
             let patience = if member.loud { LATE_AFTER } else { SILENT_AFTER };
             if now.saturating_sub(member.last_said) > patience
@@ -108,7 +110,6 @@ impl Room {
                     self.outputs.extend(member.advance(*id, &silent));
                 }
             }
-            member.play_cue(now, alone);
             let cut = member.counters.original_cut_ms - member.reported_cut_ms;
             if cut >= 100.0 {
                 member.reported_cut_ms = member.counters.original_cut_ms;
@@ -204,26 +205,5 @@ impl Member {
         let at = stt.base + stt.sent.now();
         stt.sent.advance(audio.len() as u64);
         Some(Output::Net(NetCommand::Audio { session, at, samples: audio }))
-    }
-
-    fn play_cue(&mut self, now: Duration, alone: bool) {
-        /// The cue's place among the voices of the original ring; no session has this handle.
-        const CUE: SessionId = SessionId(0);
-        let wanted = alone && self.config.alone_cue == crate::config::AloneCue::Tone;
-        if !wanted {
-            if self.cue_to.take().is_some() {
-                self.original.remove(CUE);
-            }
-            return;
-        }
-        let hz = self.playout.hz();
-        self.original.set_gain(CUE, 1.0);
-        let from = *self.cue_to.get_or_insert(now);
-        let count = samples(now.saturating_sub(from).min(SILENCE_STEP), hz);
-        if count > 0 {
-            let block = self.cue.next(count, hz);
-            self.original.said(now, CUE, hz, &block);
-            self.cue_to = Some(now);
-        }
     }
 }

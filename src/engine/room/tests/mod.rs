@@ -4,6 +4,7 @@
 
 mod listening;
 mod membership;
+mod mixing;
 mod resume;
 mod segments;
 mod speaking;

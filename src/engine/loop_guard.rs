@@ -1,0 +1,241 @@
+//! The loop guard: a microphone that hears the translation in its own ear must not have it translated back.
+//!
+//! What was played to an ear is known word by word. A recognised word is an echo if the same word was played at that
+//! moment; lone short words may be chance and are kept. Times decide, not the order alone: whoever repeats a sentence
+//! a second later means it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::SegmentId;
+use super::ledger::Commit;
+use crate::provider::Word;
+
+/// An echo comes back within this time after it was played (acoustic path, jitter buffers, late recognisers' clocks).
+const LATEST: Duration = Duration::from_millis(700);
+/// Words lie in a segment by proportion; so much may that be wrong, …
+const INEXACT: Duration = Duration::from_millis(400);
+/// … and this share of the segment's length more.
+const INEXACT_SHARE: u32 = 10;
+/// What was played is remembered until its echo must have been recognised.
+const REMEMBERED: Duration = Duration::from_secs(20);
+/// Segments remembered at most.
+const MOST: usize = 64;
+/// Letters that a lone run of repeated words must have to be no chance.
+const NO_CHANCE: usize = 6;
+
+/// What an ear was played, in gateway time.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// Which.
+    pub segment: SegmentId,
+    /// Its text.
+    pub text: String,
+    /// When its first sample was heard.
+    pub started: Duration,
+    /// How long it sounds, as far as that is known.
+    pub length: Duration,
+}
+
+/// The guard of one session.
+#[derive(Clone, Debug, Default)]
+pub struct LoopGuard {
+    played: VecDeque<Played>,
+    words: u64,
+}
+
+impl LoopGuard {
+    /// Words that were kept from coming around so far.
+    pub fn words(&self) -> u64 {
+        self.words
+    }
+
+    /// A segment has been heard to its end.
+    pub fn heard(&mut self, now: Duration, played: Played) {
+        self.played.retain(|p| p.started + p.length + REMEMBERED > now);
+        if self.played.len() == MOST {
+            self.played.pop_front();
+        }
+        self.played.push_back(played);
+    }
+
+    /// Takes out of a commit what repeats what the ear was played; `sounding` is what it hears just now, and `said_at`
+    /// gives gateway times. Gives what is left, if that has a word, and the number of words taken out.
+    pub fn filter(
+        &mut self,
+        commit: Commit,
+        sounding: &[Played],
+        said_at: impl Fn(Duration) -> Duration,
+    ) -> (Option<Commit>, usize) {
+        let played: Vec<Vec<(String, Duration, Duration)>> =
+            self.played.iter().chain(sounding).map(Played::words).filter(|words| !words.is_empty()).collect();
+        if played.is_empty() {
+            return (Some(commit), 0);
+        }
+        let words = spread(&commit);
+        let heard: Vec<(String, Duration)> =
+            words.iter().map(|w| (normal(&w.text), said_at((w.start + w.end) / 2))).collect();
+        let mut echo = vec![false; words.len()];
+        for segment in &played {
+            mark(&heard, segment, &mut echo);
+        }
+        let all = echo.iter().zip(&heard).all(|(echo, (word, _))| *echo || word.is_empty());
+        if !all {
+            keep_chances(&heard, &mut echo);
+        }
+        let removed = echo.iter().filter(|echo| **echo).count();
+        self.words += removed as u64;
+        if removed == 0 {
+            return (Some(commit), 0);
+        }
+        let left: Vec<Word> = words.into_iter().zip(&echo).filter(|(_, echo)| !**echo).map(|(word, _)| word).collect();
+        let (Some(first), Some(last)) = (left.first(), left.last()) else { return (None, removed) };
+        if left.iter().all(|word| normal(&word.text).is_empty()) {
+            return (None, removed);
+        }
+        let texts: Vec<&str> = left.iter().map(|w| w.text.as_str()).collect();
+        let (start, end, text) = (first.start, last.end, texts.join(" "));
+        let words = if commit.words.is_empty() { Vec::new() } else { left };
+        (Some(Commit { why: commit.why, words, text, start, end }), removed)
+    }
+}
+
+impl Played {
+    /// Its words, each with the earliest and the latest time at which its echo may have been said.
+    fn words(&self) -> Vec<(String, Duration, Duration)> {
+        let texts: Vec<String> = self.text.split_whitespace().map(normal).filter(|w| !w.is_empty()).collect();
+        let letters: usize = texts.iter().map(|w| w.chars().count()).sum();
+        let inexact = INEXACT + self.length / INEXACT_SHARE;
+        let mut before = 0;
+        texts
+            .into_iter()
+            .map(|word| {
+                let count = word.chars().count();
+                let middle = (before * 2 + count) as f64 / (letters * 2).max(1) as f64;
+                before += count;
+                let at = self.started + self.length.mul_f64(middle);
+                (word, at.saturating_sub(inexact), at + inexact + LATEST)
+            })
+            .collect()
+    }
+}
+
+/// Marks the words that repeat a segment, in its order.
+fn mark(heard: &[(String, Duration)], segment: &[(String, Duration, Duration)], echo: &mut [bool]) {
+    let mut next = 0;
+    for (i, (word, at)) in heard.iter().enumerate().filter(|(_, (word, _))| !word.is_empty()) {
+        let same = |(played, from, to): &(String, Duration, Duration)| played == word && from <= at && at <= to;
+        if let Some(place) = segment[next..].iter().position(same) {
+            echo[i] = true;
+            next += place + 1;
+        }
+    }
+}
+
+/// Takes the mark from runs so short that they may be chance.
+fn keep_chances(heard: &[(String, Duration)], echo: &mut [bool]) {
+    let mut from = 0;
+    while from < echo.len() {
+        let length = echo[from..].iter().take_while(|marked| **marked).count();
+        let run = from..from + length;
+        let letters: usize = heard[run.clone()].iter().map(|(word, _)| word.chars().count()).sum();
+        if length > 0 && letters < NO_CHANCE {
+            echo[run].fill(false);
+        }
+        from += length.max(1);
+    }
+}
+
+/// A commit's words; where it has none, its text's, spread over its span.
+fn spread(commit: &Commit) -> Vec<Word> {
+    if !commit.words.is_empty() {
+        return commit.words.clone();
+    }
+    let texts: Vec<&str> = commit.text.split_whitespace().collect();
+    let length = commit.end.saturating_sub(commit.start) / (texts.len().max(1) as u32);
+    let word = |(i, text): (usize, &&str)| {
+        let start = commit.start + length * i as u32;
+        Word { text: (*text).to_owned(), start, end: start + length, confidence: 1.0 }
+    };
+    texts.iter().enumerate().map(word).collect()
+}
+
+fn normal(word: &str) -> String {
+    word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::Why;
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// Words of 300 ms, said from `start` on.
+    fn said(text: &str, start: u64, times: bool) -> Commit {
+        let count = text.split_whitespace().count() as u64;
+        let commit = Commit {
+            why: Why::Final,
+            words: Vec::new(),
+            text: text.into(),
+            start: ms(start),
+            end: ms(start + count * 300),
+        };
+        let words = if times { spread(&commit) } else { Vec::new() };
+        Commit { words, ..commit }
+    }
+
+    #[test]
+    fn echoes_go_and_what_is_really_said_stays() {
+        // Played from 10.0 to 11.8 s, in six words.
+        let played = "Mañana a las tres salimos juntos.";
+        // (what is recognised, from when on, what is left)
+        for (text, start, left) in [
+            ("mañana a las tres salimos juntos", 10_050, None),
+            ("Mañana, a las tres salimos juntos.", 10_300, None),
+            ("las tres salimos", 10_900, None),
+            // It is said again, later.
+            ("mañana a las tres salimos juntos", 14_000, Some("mañana a las tres salimos juntos")),
+            // Or was said before it was played.
+            ("mañana a las tres", 7000, Some("mañana a las tres")),
+            // Something else at the same time, with a chance word in it.
+            ("no puedo a esa hora", 10_100, Some("no puedo a esa hora")),
+            // Both.
+            ("mañana a las no puedo salimos juntos", 10_100, Some("no puedo")),
+            ("sí", 10_100, Some("sí")),
+        ] {
+            for times in [true, false] {
+                for sounds in [true, false] {
+                    let mut guard = LoopGuard::default();
+                    let item =
+                        Played { segment: SegmentId(1), text: played.into(), started: ms(10_000), length: ms(1800) };
+                    let sounding = if sounds { vec![item.clone()] } else { Vec::new() };
+                    if !sounds {
+                        guard.heard(ms(11_800), item);
+                    }
+                    let (kept, removed) = guard.filter(said(text, start, times), &sounding, |t| t);
+                    assert_eq!(kept.as_ref().map(|c| c.text.as_str()), left, "{text} at {start}");
+                    let count = |text: &str| text.split_whitespace().count();
+                    assert_eq!(removed, count(text) - left.map_or(0, count), "{text}");
+                    assert_eq!(guard.words(), removed as u64);
+                    assert!(kept.is_none_or(|c| c.words.is_empty() != times), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_played_is_forgotten_and_bounded() {
+        let mut guard = LoopGuard::default();
+        for i in 0..1000u64 {
+            let played = Played { segment: SegmentId(i), text: "algo".into(), started: ms(i * 10), length: ms(10) };
+            guard.heard(ms(i * 10 + 10), played);
+            assert!(guard.played.len() <= MOST);
+        }
+        let played = Played { segment: SegmentId(0), text: "algo".into(), started: ms(90_000), length: ms(10) };
+        guard.heard(ms(90_010), played);
+        assert_eq!(guard.played.len(), 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Whether a session is talking itself, rather than giving back what its ear is played.
+
+use std::time::Duration;
+
+use super::level::mean_square;
+use super::time::span;
+
+/// Softer than this is nobody's voice on a telephone: -45 dBFS.
+const SOFTEST: f64 = 184.0 * 184.0;
+/// A voice stands out of the noise by 9 dB, …
+const ABOVE_NOISE: f64 = 8.0;
+/// … and an echo is at least 10 dB below what was played.
+const ECHO: f64 = 0.1;
+/// Shorter sounds are clicks.
+const SHORTEST: Duration = Duration::from_millis(60);
+/// An echo comes back within this time; what is written to a ring lies there for a while before it is played.
+const ECHO_WITHIN: Duration = Duration::from_millis(800);
+/// The noise floor rises by a factor of two in about four seconds, and falls at once.
+const FLOOR_RISE_PER_S: f64 = 0.17;
+
+/// What a session's microphone gives, judged block by block.
+#[derive(Clone, Debug, Default)]
+pub struct Talking {
+    /// Mean square of the noise.
+    floor: Option<f64>,
+    /// Sound without a break.
+    loud_for: Duration,
+    last: Option<Duration>,
+    /// The loudest of what was played lately, and when.
+    played: Option<(Duration, f64)>,
+}
+
+impl Talking {
+    /// This is played into the session's ear.
+    pub fn played(&mut self, now: Duration, block: &[i16]) {
+        let level = mean_square(block);
+        if self.played.is_none_or(|(at, loudest)| now.saturating_sub(at) > ECHO_WITHIN || level >= loudest) {
+            self.played = Some((now, level));
+        }
+    }
+
+    /// The session's microphone gave this block at `hz`.
+    pub fn said(&mut self, now: Duration, block: &[i16], hz: u32) {
+        let level = mean_square(block);
+        let length = span(block.len() as u64, hz);
+        let floor = self.floor.unwrap_or(level);
+        self.floor = Some(level.min(floor * (1.0 + FLOOR_RISE_PER_S * length.as_secs_f64()) + 0.01));
+        let echo = match self.played {
+            Some((at, loudest)) if now.saturating_sub(at) <= ECHO_WITHIN => loudest * ECHO,
+            _ => 0.0,
+        };
+        if level < SOFTEST.max(floor * ABOVE_NOISE).max(echo) {
+            self.loud_for = Duration::ZERO;
+            return;
+        }
+        self.loud_for += length;
+        if self.loud_for >= SHORTEST {
+            self.last = Some(now);
+        }
+    }
+
+    /// It talks now, or did less than `pause` ago.
+    pub fn talks(&self, now: Duration, pause: Duration) -> bool {
+        self.last.is_some_and(|last| now.saturating_sub(last) < pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_millis(300);
+
+    fn block(amplitude: i16) -> Vec<i16> {
+        (0..160).map(|i| if i % 8 < 4 { amplitude } else { -amplitude }).collect()
+    }
+
+    #[test]
+    fn a_voice_is_told_from_noise_clicks_and_echo() {
+        // (what is played, what the microphone gives before and then, for how many blocks of 20 ms, is it talking)
+        for (played, before, then, blocks, talks) in [
+            (0, 0, 3000, 10, true),
+            (0, 0, 3000, 2, false),
+            (0, 0, 100, 10, false),
+            (0, 600, 900, 10, false),
+            (0, 600, 3000, 10, true),
+            (3000, 0, 300, 10, false),
+            (3000, 0, 3000, 10, true),
+        ] {
+            let mut talking = Talking::default();
+            let mut now = Duration::ZERO;
+            let mut step = |talking: &mut Talking, mine: i16| {
+                now += Duration::from_millis(20);
+                talking.played(now, &block(played));
+                talking.said(now, &block(mine), 8000);
+            };
+            (0..50).for_each(|_| step(&mut talking, before));
+            (0..blocks).for_each(|_| step(&mut talking, then));
+            let case = (played, before, then, blocks);
+            assert_eq!(talking.talks(now, PAUSE), talks, "{case:?}");
+            assert!(!talking.talks(now + PAUSE, PAUSE), "{case:?}");
+        }
+    }
+}
