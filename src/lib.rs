@@ -25,6 +25,7 @@
 //! | what is translated, deadlines, losses | `engine/room/segments` |
 //! | what is spoken, going on where that failed | `engine/room/synthesis`, `engine/segment` |
 //! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
+//! | how lag is measured | `engine/measures` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
 //! | a vendor's messages | `provider/deepgram`, `flux`, `deepl`, `openai`, `libretranslate`, `elevenlabs`, `aura` |
 //! | which words a piece of speech has spoken, clauses | `provider/alignment`, `provider/text` |

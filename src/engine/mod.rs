@@ -15,6 +15,7 @@ mod cue;
 mod ledger;
 pub mod level;
 mod loop_guard;
+pub mod measures;
 mod member;
 mod original;
 mod playout;

@@ -1,5 +1,6 @@
 //! Playout: what is written to each ear, who is absent, what was heard.
 
+use super::super::measures::Piece;
 use super::super::member::Member;
 use super::super::playout::Heard;
 use super::super::segment::{Origin, Progress};
@@ -93,6 +94,7 @@ impl Room {
         marks.playout_start_ms = heard.started.map(ms);
         marks.playout_end_ms = Some(ms(heard.ended));
         let lag_ms = ms(heard.ended.saturating_sub(segment.end_at));
+        let piece = Piece::of(&marks, &segment.text, &t.text).filter(|_| complete);
         let kind = EventKind::SegmentDone {
             segment: heard.segment.0,
             listener: listener.0,
@@ -106,12 +108,14 @@ impl Room {
             heard_ms,
             complete,
             stages_ms: segment.stages(t),
+            measures: piece.map(|piece| Box::new(piece.measures())),
             marks,
         };
         if let Some(speaker) = self.members.get_mut(&speaker)
             && complete
         {
             speaker.counters.heard += 1;
+            piece.into_iter().for_each(|piece| speaker.measures.heard(listener, piece));
             speaker.counters.lag_sum_ms += lag_ms;
             speaker.counters.lag_max_ms = speaker.counters.lag_max_ms.max(lag_ms);
         }

@@ -171,6 +171,7 @@ impl Room {
                 "repeated_words": m.ledger.repeated(),
                 "queued": m.playout.segments().count(),
             },
+            "measures": m.measures.json(),
             "lag_ms": { "mean": mean, "max": c.lag_max_ms },
             "playout": {
                 "backlog_ms": ms(self.backlog(session)),
