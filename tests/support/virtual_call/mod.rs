@@ -18,6 +18,7 @@ pub mod script;
 pub mod stages;
 
 use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -363,6 +364,31 @@ impl VirtualCall {
 
     pub fn stats(&self, session: SessionId) -> serde_json::Value {
         self.room.stats(session)
+    }
+
+    /// For a person who wants to know why: the segments around the word that came latest and around the first one lost.
+    pub fn story(&mut self, speaker: SessionId, verdict: &Verdict) -> String {
+        let script = &self.callers[&speaker].script;
+        let began = self.callers[&speaker].began;
+        let latest = verdict.lags.iter().max_by(|a, b| a.ms().total_cmp(&b.ms())).map(|lag| lag.said);
+        let lost = verdict.lost.first().and_then(|place| script.looked_for().nth(*place)).map(|w| began + w.end);
+        let mut text = String::new();
+        for (what, at) in [("latest", latest), ("first lost", lost)] {
+            let Some(at) = at.map(|at| at.as_secs_f64() * 1e3) else { continue };
+            let _ = writeln!(text, "{what}: said at {at:.0} ms");
+            for (told, session, kind) in self.events.iter().filter(|(_, session, _)| *session == speaker) {
+                let near = match kind {
+                    EventKind::SegmentDone { marks, .. } => marks.speech_start_ms.zip(marks.speech_end_ms),
+                    EventKind::SegmentLost { start_ms, end_ms, .. } => Some((*start_ms, *end_ms)),
+                    _ => None,
+                };
+                if near.is_some_and(|(start, end)| start < at + 2000.0 && end > at - 6000.0) {
+                    let json = serde_json::to_string(kind).unwrap_or_default();
+                    let _ = writeln!(text, "  {:.0} session {}: {json}", told.as_secs_f64() * 1e3, session.0);
+                }
+            }
+        }
+        text
     }
 
     /// Reported losses: stage and reason.
