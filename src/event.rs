@@ -233,6 +233,24 @@ pub enum EventKind {
         /// Session time at which it happened, in milliseconds.
         at_ms: f64,
     },
+    /// The session's microphone repeated what its ear was played; these words are not translated back.
+    EchoDropped {
+        /// How many.
+        words: usize,
+        /// Session time at which the text begins that they were found in, in milliseconds.
+        start_ms: f64,
+        /// Session time at which it ends, in milliseconds.
+        end_ms: f64,
+    },
+    /// What was queued for the session's ear when `MGW_MARK` was given has been heard, flushed or lost.
+    MarkReached {
+        /// Counts the session's marks from 1.
+        mark: u64,
+        /// All of it was heard to its end.
+        heard: bool,
+    },
+    /// Nothing more waits to be heard by the session.
+    Drained {},
     /// The session's leg reported a DTMF digit.
     Dtmf {
         /// The digit.

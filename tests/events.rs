@@ -9,7 +9,7 @@ use mgw::engine::{LeaveMode, Verb};
 use mgw::event::{EventKind, Marks, Measures};
 use mgw::{Gateway, session};
 use serde_json::{Value, json};
-use support::live::{LiveLeg, text};
+use support::live::{Echo, LiveLeg, text};
 use support::{Cloud, events, schema, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -72,6 +72,9 @@ fn every_kind() -> Vec<EventKind> {
             labels: [("call".to_owned(), "42".to_owned())].into(),
         },
         EventKind::Left { members: 0 },
+        EventKind::EchoDropped { words: 2, start_ms: 0.0, end_ms: 10.0 },
+        EventKind::MarkReached { mark: 1, heard: true },
+        EventKind::Drained {},
         EventKind::Closed { segments: 2, lost: 1 },
         EventKind::SpeechStarted { at_ms: 12.25 },
         transcript(false, None),
@@ -128,6 +131,9 @@ fn name(kind: &EventKind) -> &'static str {
         EventKind::Provider { .. } => "provider",
         EventKind::FailOpen { .. } => "fail_open",
         EventKind::AudioDropped { .. } => "audio_dropped",
+        EventKind::EchoDropped { .. } => "echo_dropped",
+        EventKind::MarkReached { .. } => "mark_reached",
+        EventKind::Drained {} => "drained",
         EventKind::Dtmf { .. } => "dtmf",
         EventKind::SaidDone { .. } => "said_done",
         EventKind::Error { .. } => "error",
@@ -159,7 +165,7 @@ fn the_schema_defines_exactly_the_kinds_there_are() {
     let body = source.split("pub enum EventKind {").nth(1).and_then(|s| s.split("\n}").next()).expect("EventKind");
     let declared: BTreeSet<String> = body
         .lines()
-        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"))
+        .filter_map(|line| line.strip_prefix("    ")?.trim_end_matches("},").strip_suffix(" {"))
         .filter(|name| name.starts_with(char::is_uppercase))
         .map(snake)
         .collect();
@@ -243,13 +249,15 @@ fn every_event_of_a_varied_run_is_by_the_schema() {
     session::close(b, LeaveMode::Now).expect("close");
     let b = gateway.open_session("8888", "varied", &Default::default()).expect("b");
     let leg_a = LiveLeg::start(a, 16_000, 16_000);
-    let leg_b = LiveLeg::start(b, 16_000, 16_000);
+    // Its microphone hears its ear.
+    let leg_b = LiveLeg::start_with_echo(b, 16_000, Echo { delay: Duration::from_millis(60), gain_db: -20.0 });
 
-    // A sentence heard, an announcement, a digit.
+    // A sentence heard, an echo of it, an announcement, a digit.
     session::dtmf(a, '#').expect("dtmf");
     session::say(b, &text("en", 900..902), "en").expect("say");
     leg_a.say_words("en", 0..4);
     wait_for("a segment", LIMIT, || had(&mut seen, &is("segment_done")));
+    wait_for("the echo", LIMIT, || had(&mut seen, &is("echo_dropped")));
     wait_for("the announcement", LIMIT, || had(&mut seen, &is("said_done")));
 
     // The listener goes away, misses something and comes back.
@@ -265,6 +273,7 @@ fn every_event_of_a_varied_run_is_by_the_schema() {
     wait_for("a translation", LIMIT, || {
         had(&mut seen, &|e| e["type"] == "translation" && e["segment"].as_u64() > Some(3))
     });
+    session::command(b, Verb::Mark).expect("mark");
     session::command(b, Verb::Flush).expect("flush");
     cloud.set_scenario(
         "[[fault]]\nstage = \"mt\"\nat = 1\ncount = 0\nkind = \"status\"\ncode = 456\ntext = '{\"message\":\"Quota exceeded\"}'\n",

@@ -41,6 +41,19 @@ pub struct Commit {
     pub end: Duration,
 }
 
+/// What is recognised and not committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tail {
+    /// The text that a commit of it would have.
+    pub text: String,
+    /// Session time of its first word.
+    pub start: Duration,
+    /// Session time at which its last word ended.
+    pub end: Duration,
+    /// Two interim results in a row agree on it, or the recogniser thinks that the turn is over.
+    pub stable: bool,
+}
+
 /// Final results that may wait for a replay. Only a server that floods us sends more; then they wait no longer.
 const MOST_HELD: usize = 512;
 
@@ -56,12 +69,18 @@ pub struct Ledger {
     replays: Vec<(Duration, Duration)>,
     /// Final results that wait for them.
     held: Vec<Transcript>,
+    tail: Option<Tail>,
 }
 
 impl Ledger {
     /// An empty ledger.
     pub fn new(config: LedgerConfig) -> Self {
-        Ledger { config, committed_to: Duration::ZERO, repeated: 0, replays: Vec::new(), held: Vec::new() }
+        Ledger { config, committed_to: Duration::ZERO, repeated: 0, replays: Vec::new(), held: Vec::new(), tail: None }
+    }
+
+    /// What is recognised and not committed, if anything is.
+    pub fn tail(&self) -> Option<Tail> {
+        self.tail.clone()
     }
 
     /// Words that came again after they were committed, and were dropped.
@@ -82,8 +101,13 @@ impl Ledger {
 
     /// Takes a recogniser's report; returns the spans to be translated now, in the order in which they were said.
     pub fn hear(&mut self, event: &SttEvent) -> Vec<Commit> {
+        if let SttEvent::Interim(t) | SttEvent::EagerEnd(t) = event {
+            let stable = matches!(event, SttEvent::EagerEnd(_)) || self.tail.as_ref().is_some_and(|l| l.text == t.text);
+            self.tail = Some(Tail { text: t.text.clone(), start: t.start, end: t.end, stable });
+        }
         match event {
             SttEvent::Final { transcript, .. } => {
+                self.tail = None;
                 self.held.push(transcript.clone());
                 if self.held.len() > MOST_HELD {
                     self.replays.clear();

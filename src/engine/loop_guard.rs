@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::SegmentId;
 use super::ledger::Commit;
 use crate::provider::Word;
 
@@ -27,8 +26,6 @@ const NO_CHANCE: usize = 6;
 /// What an ear was played, in gateway time.
 #[derive(Clone, Debug)]
 pub struct Played {
-    /// Which.
-    pub segment: SegmentId,
     /// Its text.
     pub text: String,
     /// When its first sample was heard.
@@ -209,8 +206,7 @@ mod tests {
             for times in [true, false] {
                 for sounds in [true, false] {
                     let mut guard = LoopGuard::default();
-                    let item =
-                        Played { segment: SegmentId(1), text: played.into(), started: ms(10_000), length: ms(1800) };
+                    let item = Played { text: played.into(), started: ms(10_000), length: ms(1800) };
                     let sounding = if sounds { vec![item.clone()] } else { Vec::new() };
                     if !sounds {
                         guard.heard(ms(11_800), item);
@@ -230,11 +226,11 @@ mod tests {
     fn what_was_played_is_forgotten_and_bounded() {
         let mut guard = LoopGuard::default();
         for i in 0..1000u64 {
-            let played = Played { segment: SegmentId(i), text: "algo".into(), started: ms(i * 10), length: ms(10) };
+            let played = Played { text: "algo".into(), started: ms(i * 10), length: ms(10) };
             guard.heard(ms(i * 10 + 10), played);
             assert!(guard.played.len() <= MOST);
         }
-        let played = Played { segment: SegmentId(0), text: "algo".into(), started: ms(90_000), length: ms(10) };
+        let played = Played { text: "algo".into(), started: ms(90_000), length: ms(10) };
         guard.heard(ms(90_010), played);
         assert_eq!(guard.played.len(), 1);
     }

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SegmentId;
 use super::activity::Activity;
 use super::cue::{self, Cue};
 use super::ledger::Ledger;
 use super::level::Gain;
+use super::loop_guard::LoopGuard;
 use super::measures::Account;
 use super::original::Original;
 use super::playout::{Lead, Playout};
 use super::resample::Resampler;
+use super::room::Ahead;
 use super::talking::Talking;
 use super::time::{SampleClock, TimeMap};
 use crate::config::{Language, SessionConfig};
@@ -108,6 +111,20 @@ pub struct SttStream {
     pub link: Link,
 }
 
+impl SttStream {
+    /// A stream that is being opened at `now` for audio of `hz` that begins at session time `base`.
+    pub fn new(now: Duration, rate: u32, hz: u32, base: Duration) -> Self {
+        SttStream {
+            rate,
+            resampler: Resampler::new(hz, rate, 10),
+            resampler_from: hz,
+            sent: SampleClock::new(rate),
+            base,
+            link: Link::connecting(now),
+        }
+    }
+}
+
 /// A synthesis connection of a speaker.
 #[derive(Clone, Debug)]
 pub struct TtsLine {
@@ -124,6 +141,17 @@ pub struct Leaving {
     pub deadline: Duration,
     /// Nothing more will be recognised.
     pub recognised: bool,
+}
+
+/// Places in a listener's queue that the host wants to hear of.
+#[derive(Clone, Debug, Default)]
+pub struct EarMarks {
+    /// Marks set so far.
+    pub count: u64,
+    /// Each with the segments before it that were not heard to their end yet, oldest mark first.
+    pub waiting: VecDeque<(u64, Vec<SegmentId>)>,
+    /// Something was queued when last looked at.
+    pub busy: bool,
 }
 
 /// Counters for statistics and the closing event.
@@ -171,6 +199,12 @@ pub struct Member {
     pub muted: bool,
     /// Which of its words are committed.
     pub ledger: Ledger,
+    /// What is done ahead with words that are not committed yet.
+    pub ahead: Ahead,
+    /// What it was played, so that it is not translated back.
+    pub guard: LoopGuard,
+    /// Languages it spoke before, each with the session time at which it ended.
+    pub spoke: Vec<(Duration, Language)>,
     /// Its last segments' texts, oldest first.
     pub context: VecDeque<String>,
     /// Its recognition stream, while somebody needs it.
@@ -189,6 +223,8 @@ pub struct Member {
     pub original: Original,
     /// Whose own voice it hears because translation is down.
     pub open_to: BTreeMap<super::SessionId, bool>,
+    /// Places in its queue that the host wants to hear of.
+    pub marks: EarMarks,
     /// Last time it pulled.
     pub last_pull: Duration,
     /// Samples it asked for so far at the current rate.
@@ -232,6 +268,9 @@ impl Member {
             answered_to: Duration::ZERO,
             muted: false,
             ledger: Ledger::new(config.ledger.clone()),
+            ahead: Ahead::default(),
+            guard: LoopGuard::default(),
+            spoke: Vec::new(),
             context: VecDeque::new(),
             stt: None,
             mt: Link::default(),
@@ -246,6 +285,7 @@ impl Member {
             ),
             original: Original::new(config.rate_out),
             open_to: BTreeMap::new(),
+            marks: EarMarks::default(),
             last_pull: now,
             asked: 0,
             absent_since: None,
@@ -261,6 +301,16 @@ impl Member {
             reported_cut_ms: 0.0,
             config,
         }
+    }
+
+    /// The language it spoke at this session time.
+    pub fn language_at(&self, at: Duration) -> Language {
+        self.spoke.iter().find(|(until, _)| at < *until).map_or(self.config.language, |(_, language)| *language)
+    }
+
+    /// Rate of the synthesised speech of its words in a language, in Hz.
+    pub fn tts_rate(&self, target: Language) -> u32 {
+        self.tts_lines.get(&target).map_or(16_000, |line| line.rate)
     }
 
     /// It is in the room and may hear.

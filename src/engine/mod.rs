@@ -193,6 +193,8 @@ pub enum Verb {
     Mute,
     /// Ends `Mute`.
     Unmute,
+    /// Tell when what is queued for this session's ear now has been heard.
+    Mark,
 }
 
 /// A puller's counters, all in samples at its output rate since the last rate change.

@@ -219,6 +219,11 @@ impl Playout {
         self.sounding.iter().chain(&self.queue).map(|i| i.segment)
     }
 
+    /// Segments that have begun to be heard and are not over, each with when it began.
+    pub fn begun(&self) -> impl Iterator<Item = (SegmentId, Duration)> + '_ {
+        self.sounding.iter().chain(&self.queue).filter_map(|i| Some((i.segment, i.started_at?)))
+    }
+
     /// True if the segment still waits or sounds here.
     pub fn holds(&self, segment: SegmentId) -> bool {
         self.segments().any(|s| s == segment)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::ledger::Why;
 use super::level::is_quiet;
 use super::time::{ms, span};
 use super::{SegmentId, SessionId};
@@ -30,6 +31,8 @@ pub enum Origin {
 pub enum Progress {
     /// Waits for its translation.
     Translating,
+    /// A draft whose text is there and is not spoken before it is committed.
+    Translated,
     /// Waits for audio, or receives it.
     Speaking,
     /// All audio is there.
@@ -187,8 +190,12 @@ pub struct Segment {
     pub start_at: Duration,
     /// The same in gateway time.
     pub end_at: Duration,
-    /// When the ledger let it go.
+    /// When the ledger let it go (of a draft: when it was begun).
     pub committed: Duration,
+    /// Why it was let go; `None` for announcements and drafts.
+    pub why: Option<Why>,
+    /// It is worked on ahead and not committed yet; nobody waits for it.
+    pub draft: bool,
     /// What becomes of it, by language.
     pub targets: BTreeMap<Language, Target>,
 }

@@ -37,6 +37,8 @@ pub const MGW_FINALIZE: i32 = 2;
 pub const MGW_MUTE: i32 = 3;
 /// For mgw_session_command(): ends MGW_MUTE.
 pub const MGW_UNMUTE: i32 = 4;
+/// For mgw_session_command(): tell by the event `mark_reached` when what is queued for this session's ear now has been heard.
+pub const MGW_MARK: i32 = 5;
 
 /// For mgw_set_log(): nothing.
 pub const MGW_LOG_OFF: i32 = 0;

@@ -7,7 +7,8 @@ use super::config::held;
 use super::gateway::gateway as find_gateway;
 use super::guard::{guard, guard_text};
 use super::{
-    MGW_DRAIN, MGW_FINALIZE, MGW_FLUSH, MGW_MUTE, MGW_NOW, MGW_UNMUTE, mgw_config, mgw_gateway, mgw_session, mgw_status,
+    MGW_DRAIN, MGW_FINALIZE, MGW_FLUSH, MGW_MARK, MGW_MUTE, MGW_NOW, MGW_UNMUTE, mgw_config, mgw_gateway, mgw_session,
+    mgw_status,
 };
 use crate::config::Config;
 use crate::engine::{LeaveMode, SessionId, Verb};
@@ -65,7 +66,7 @@ pub extern "C" fn mgw_session_close(session: mgw_session, mode: i32) -> mgw_stat
     })
 }
 
-/// Changes a setting in mid-call: the keys that docs/configuration.md calls live (gains, the original voice).
+/// Changes a setting in mid-call: the keys that docs/configuration.md calls live (languages, voices, gains, the mix).
 ///
 /// Thread: any.
 /// Blocks: no.
@@ -125,7 +126,7 @@ pub unsafe extern "C" fn mgw_session_say(
     })
 }
 
-/// Gives a command: MGW_FLUSH, MGW_FINALIZE, MGW_MUTE or MGW_UNMUTE.
+/// Gives a command: MGW_FLUSH, MGW_FINALIZE, MGW_MUTE, MGW_UNMUTE or MGW_MARK.
 ///
 /// Thread: any.
 /// Blocks: no.
@@ -138,6 +139,7 @@ pub extern "C" fn mgw_session_command(session: mgw_session, verb: i32) -> mgw_st
             MGW_FINALIZE => Verb::Finalize,
             MGW_MUTE => Verb::Mute,
             MGW_UNMUTE => Verb::Unmute,
+            MGW_MARK => Verb::Mark,
             _ => return Err(Status::ErrArgument),
         };
         done(facade::command(SessionId(session), verb))

@@ -211,7 +211,7 @@ fn a_drop_in_every_sentence_and_every_word_is_heard_once() {
         std::fs::create_dir_all(&folder).expect("target/soak");
         std::fs::write(folder.join("providers.json"), format!("{report:#}\n")).expect("target/soak/providers.json");
     }
-    let mut wrong = 0;
+    let (mut wrong, mut control_wrong) = (0, 0);
     for (number, (faulty, o)) in outcomes.iter().enumerate() {
         let told = reported(&told, &format!("lane-{number}"));
         let silent: Vec<u16> = o.lost.iter().copied().filter(|n| !told.contains(n)).collect();
@@ -225,12 +225,12 @@ fn a_drop_in_every_sentence_and_every_word_is_heard_once() {
                 println!("  around {odd}: {:?}", &o.heard[from..=to]);
             }
         }
-        assert!(*faulty || here == 0, "lane {number} has no faults");
-        wrong += here;
+        match faulty {
+            true => wrong += here,
+            false => control_wrong += here,
+        }
     }
-    // None is the goal, and what the long run insists on. It is not reached yet: about one word in 4,000 is still lost
-    // or said twice where a connection breaks within it (docs/providers.md), so a short run may meet one.
-    let most = if soak.is_some() { 0 } else { lanes * usize::from(each * PER_SENTENCE) / 500 };
-    assert!(wrong <= most, "{wrong} words lost, doubled or out of order, more than {most}");
+    assert_eq!(control_wrong, 0, "lanes without faults lose nothing, unless the machine does not keep time");
+    assert_eq!(wrong, 0, "words lost without a report, doubled or out of order");
     assert!(drops * 2 > sentences, "too few drops for what this test is for: {drops}");
 }

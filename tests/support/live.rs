@@ -67,8 +67,24 @@ pub fn text(language: &str, words: impl IntoIterator<Item = u16>) -> String {
     words.join(" ")
 }
 
+/// What the microphone hears of the ear.
+#[derive(Clone, Copy)]
+pub struct Echo {
+    pub delay: Duration,
+    pub gain_db: f64,
+}
+
 impl LiveLeg {
     pub fn start(session: SessionId, rate_in: u32, rate_out: u32) -> LiveLeg {
+        Self::start_with(session, rate_in, rate_out, None)
+    }
+
+    /// A leg whose microphone also hears its ear; both at one rate.
+    pub fn start_with_echo(session: SessionId, rate: u32, echo: Echo) -> LiveLeg {
+        Self::start_with(session, rate, rate, Some(echo))
+    }
+
+    fn start_with(session: SessionId, rate_in: u32, rate_out: u32, echo: Option<Echo>) -> LiveLeg {
         let shared = Arc::new(Shared::default());
         shared.quiet.store(true, Relaxed);
         shared.ear.lock().expect("ear").push(Stretch { rate: rate_out, samples: Vec::new() });
@@ -76,13 +92,19 @@ impl LiveLeg {
             let shared = shared.clone();
             std::thread::spawn(move || {
                 let mut rate = rate_in;
+                let mut pushed = 0;
                 paced(&shared.stop, || {
-                    let frame = {
+                    let mut frame = {
                         let mut plan = shared.plan.lock().expect("plan");
                         let frame = next_frame(&mut plan, session, &mut rate);
                         shared.quiet.store(plan.is_empty(), Relaxed);
                         frame
                     };
+                    if let Some(echo) = echo {
+                        let ear = shared.ear.lock().expect("ear");
+                        mix(&mut frame, &ear[0].samples, pushed, echo, rate);
+                    }
+                    pushed += frame.len();
                     push_frame(session, &frame) == Status::Ok
                 });
             })
@@ -189,6 +211,17 @@ impl LiveLeg {
 impl Drop for LiveLeg {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Two frames later than what is pulled at the same time, and the echo's delay more: it is there by then.
+fn mix(frame: &mut [i16], ear: &[i16], pushed: usize, echo: Echo, rate: u32) {
+    let late = (echo.delay.as_secs_f64() * f64::from(rate)) as usize + 2 * (rate * FRAME_MS / 1000) as usize;
+    let gain = 10f64.powf(echo.gain_db / 20.0);
+    for (i, sample) in frame.iter_mut().enumerate() {
+        if let Some(heard) = (pushed + i).checked_sub(late).and_then(|at| ear.get(at)) {
+            *sample = sample.saturating_add((f64::from(*heard) * gain) as i16);
+        }
     }
 }
 

@@ -1,14 +1,20 @@
 //! Playout: what is written to each ear, who is absent, what was heard.
 
+use std::time::Duration;
+
+use super::super::loop_guard::Played;
 use super::super::measures::Piece;
-use super::super::member::Member;
+use super::super::member::{EarMarks, Member};
 use super::super::playout::Heard;
 use super::super::segment::{Origin, Progress};
 use super::super::time::{ms, span};
-use super::super::{Output, PullTotals, Ring, SessionId};
+use super::super::{Output, PullTotals, Ring, SegmentId, SessionId};
 use super::Room;
 use crate::config::Language;
 use crate::event::EventKind;
+
+/// Marks that may wait in one ear; the oldest goes first.
+const MOST_MARKS: usize = 64;
 
 impl Room {
     pub(super) fn pulled(&mut self, session: SessionId, totals: PullTotals) {
@@ -73,6 +79,40 @@ impl Room {
         }
     }
 
+    /// The host wants to know when what is queued now has been heard.
+    pub(super) fn mark(&mut self, session: SessionId) {
+        let Some(member) = self.members.get_mut(&session).filter(|m| m.listens()) else { return };
+        let before = member.playout.segments().collect();
+        member.marks.count += 1;
+        let number = member.marks.count;
+        if member.marks.waiting.len() == MOST_MARKS {
+            member.marks.waiting.pop_front();
+        }
+        member.marks.waiting.push_back((number, before));
+        self.tell_marks();
+    }
+
+    /// Tells of the marks before which nothing waits any more, and of queues that have run empty.
+    pub(super) fn tell_marks(&mut self) {
+        let mut events = Vec::new();
+        for (&session, member) in &mut self.members {
+            let EarMarks { waiting, busy, .. } = &mut member.marks;
+            while let Some((mark, unheard)) =
+                waiting.front().filter(|(_, s)| !s.iter().any(|id| member.playout.holds(*id)))
+            {
+                events.push((session, EventKind::MarkReached { mark: *mark, heard: unheard.is_empty() }));
+                waiting.pop_front();
+            }
+            let was = std::mem::replace(busy, member.playout.segments().next().is_some());
+            if was && !*busy {
+                events.push((session, EventKind::Drained {}));
+            }
+        }
+        for (session, kind) in events {
+            self.event(session, kind);
+        }
+    }
+
     /// A segment has ended in an ear: tells its speaker what was heard, and when.
     fn heard(&mut self, listener: SessionId, heard: Heard) {
         let Some(member) = self.members.get(&listener) else { return };
@@ -80,8 +120,17 @@ impl Room {
         let listener_id = member.config.id.clone().unwrap_or_default();
         let Some(segment) = self.segments.get(&heard.segment) else { return };
         let Some(t) = segment.targets.get(&target) else { return };
+        let played = heard.started.and_then(|started| self.played(heard.segment, target, started));
         let complete = heard.complete && t.progress != Progress::Failed;
         let heard_ms = ms(heard.length);
+        if let Some(member) = self.members.get_mut(&listener).filter(|_| complete) {
+            member.marks.waiting.iter_mut().for_each(|(_, unheard)| unheard.retain(|id| *id != heard.segment));
+        }
+        if let (Some(played), Some(member)) = (played, self.members.get_mut(&listener)) {
+            member.guard.heard(heard.ended, Played { length: heard.length, ..played });
+        }
+        let Some(segment) = self.segments.get(&heard.segment) else { return };
+        let Some(t) = segment.targets.get(&target) else { return };
         let speaker = match segment.origin {
             Origin::Speech(speaker) => speaker,
             Origin::Announcement(_) => {
@@ -120,6 +169,23 @@ impl Room {
             speaker.counters.lag_max_ms = speaker.counters.lag_max_ms.max(lag_ms);
         }
         self.event(speaker, kind);
+    }
+
+    /// What an ear hears just now, or has begun to.
+    pub(super) fn sounding(&self, listener: SessionId) -> Vec<Played> {
+        let Some(member) = self.members.get(&listener) else { return Vec::new() };
+        member
+            .playout
+            .begun()
+            .filter_map(|(id, started)| self.played(id, *member.playout.language(), started))
+            .collect()
+    }
+
+    fn played(&self, id: SegmentId, target: Language, started: Duration) -> Option<Played> {
+        let t = self.segments.get(&id)?.targets.get(&target)?;
+        // As much as has come; where more follows it is heard later, and asked for again.
+        let length = span(t.audio.len() as u64, t.rate);
+        Some(Played { text: t.text.clone(), started, length })
     }
 
     pub(super) fn top_up_all(&mut self) {

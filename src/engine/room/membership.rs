@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::member::{Leaving, Link, Member, SttStream, TtsLine};
-use super::super::resample::Resampler;
 use super::super::segment::Origin;
-use super::super::time::SampleClock;
 use super::super::{LeaveMode, NetCommand, Output, SessionId};
 use super::Room;
 use crate::config::{Language, SessionConfig};
 use crate::event::EventKind;
 use crate::provider::{ErrorClass, LinkState, Stage, StageError};
 
+/// Languages a session spoke before, as far as words in them may still come.
+const LANGUAGES_KEPT: usize = 8;
 /// A leaver's last words have this long to reach the others.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -21,11 +21,15 @@ impl Room {
     pub(super) fn join(&mut self, session: SessionId, config: Arc<SessionConfig>) {
         let (language, hears) = (config.language.code().to_owned(), config.hears.code().to_owned());
         let (role, labels) = (config.role.clone(), config.labels.clone());
+        let announcement = config.announcement.clone();
         self.members.insert(session, Member::new(config, self.now));
         let members = self.listeners();
         self.event(session, EventKind::Joined { members, language, hears, role, labels });
         self.sync_links();
         self.refresh_originals();
+        if let Some((text, language)) = announcement {
+            self.say(session, text, language);
+        }
     }
 
     /// Puts a session back after the room's engine was rebuilt: no event, and original voices until its recogniser is there.
@@ -167,14 +171,7 @@ impl Room {
                 member.activity.answered(base);
                 member.answered_to = base;
                 member.ledger.forget_replays();
-                member.stt = Some(SttStream {
-                    rate,
-                    resampler: Resampler::new(member.clock.hz(), rate, 10),
-                    resampler_from: member.clock.hz(),
-                    sent: SampleClock::new(rate),
-                    base,
-                    link: Link::connecting(now),
-                });
+                member.stt = Some(SttStream::new(now, rate, member.clock.hz(), base));
                 commands.push(NetCommand::OpenStt { session, config: config.clone(), rate });
             } else if stays && targets.is_empty() && member.stt.take().is_some() {
                 member.ledger.forget_replays();
@@ -232,8 +229,36 @@ impl Room {
     }
 
     pub(super) fn set(&mut self, session: SessionId, config: Arc<SessionConfig>) {
+        let now = self.now;
         let Some(member) = self.members.get_mut(&session) else { return };
-        member.config = config;
+        let before = std::mem::replace(&mut member.config, Arc::clone(&config));
+        let mut commands = Vec::new();
+        if before.language != config.language {
+            let until = member.clock.now();
+            member.spoke.push((until, before.language));
+            if member.spoke.len() > LANGUAGES_KEPT {
+                member.spoke.remove(0);
+            }
+            member.context.clear();
+            // What was said so far is recognised to its end by the stream that is replaced.
+            if member.stt.is_some() {
+                let rate = member.stt_rate();
+                member.stt = Some(SttStream::new(now, rate, member.clock.hz(), until));
+                commands.push(NetCommand::OpenStt { session, config: Arc::clone(&config), rate });
+            }
+        }
+        if before.tts_voice != config.tts_voice {
+            // The line that is replaced still speaks what it was given.
+            let lines = member.tts_lines.iter().map(|(target, line)| (*target, line.rate));
+            let open = |(target, rate)| NetCommand::OpenTts { session, target, config: Arc::clone(&config), rate };
+            commands.extend(lines.map(open));
+        }
+        if before.language != config.language {
+            self.drop_draft(session);
+        }
+        for command in commands {
+            self.net(command);
+        }
         self.sync_links();
         self.refresh_originals();
         self.refresh_overlaps();

@@ -5,6 +5,7 @@
 //! | `mod` | which input goes where; statistics |
 //! | `membership` | who is in the room, which connections that needs, whose own voice is heard |
 //! | `speaking` | time lines, recognition, what is committed |
+//! | `speculation` | what is worked on before it is certain |
 //! | `segments` | translation, deadlines, losses |
 //! | `synthesis` | what is spoken, and going on where that failed |
 //! | `mixing` | own voices under a translation, both talking at once, cues |
@@ -15,6 +16,7 @@ mod membership;
 mod mixing;
 mod segments;
 mod speaking;
+mod speculation;
 mod synthesis;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+pub(super) use speculation::Ahead;
 
 use super::member::Member;
 use super::segment::Segment;
@@ -98,7 +102,7 @@ impl Room {
     /// Something that was said is on its way: not recognised yet, or not heard to its end.
     pub fn is_busy(&self) -> bool {
         let unanswered = |m: &Member| m.stt.is_some() && m.activity.unanswered().is_some();
-        !self.segments.is_empty() || self.members.values().any(unanswered)
+        self.segments.values().any(|s| !s.draft) || self.members.values().any(unanswered)
     }
 
     /// The number the next segment will have.
@@ -114,10 +118,12 @@ impl Room {
         self.fill_time_lines();
         self.check_absence();
         self.check_deadlines();
+        self.expire_drafts();
         self.refresh_originals();
         self.refresh_overlaps();
         self.play_cues();
         self.top_up_all();
+        self.tell_marks();
         self.finish_leavers();
         self.forget_segments();
     }
@@ -130,6 +136,7 @@ impl Room {
                     self.net(NetCommand::FinalizeStt { session });
                 }
             }
+            Verb::Mark => self.mark(session),
             Verb::Mute | Verb::Unmute => {
                 if let Some(member) = self.members.get_mut(&session) {
                     member.muted = verb == Verb::Mute;
@@ -172,6 +179,8 @@ impl Room {
                 "queued": m.playout.segments().count(),
             },
             "measures": m.measures.json(),
+            "speculation": m.ahead.stats(),
+            "echoed_words": m.guard.words(),
             "lag_ms": { "mean": mean, "max": c.lag_max_ms },
             "playout": {
                 "backlog_ms": ms(self.backlog(session)),

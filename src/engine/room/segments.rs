@@ -1,5 +1,6 @@
 //! The life of segments: translation, deadlines and losses.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::ledger::{Commit, Why};
@@ -19,7 +20,7 @@ use crate::provider::{DirectEvent, ErrorClass, Stage, StageError, Transcript};
 const STALL: Duration = Duration::from_secs(5);
 
 impl Room {
-    fn new_segment(&mut self, segment: Segment) -> SegmentId {
+    pub(super) fn new_segment(&mut self, segment: Segment) -> SegmentId {
         let id = SegmentId(self.next_segment);
         self.next_segment += 1;
         self.segments.insert(id, segment);
@@ -28,19 +29,22 @@ impl Room {
 
     /// A span of a session's speech will not change any more: it goes to everybody who hears another language.
     pub(super) fn commit(&mut self, speaker: SessionId, commit: Commit) {
-        let Commit { text, start, end, .. } = commit;
         let now = self.now;
+        let targets = self.present_targets(speaker);
+        let draft = self.take_draft(speaker, &commit, &targets);
         let Some(member) = self.members.get_mut(&speaker) else { return };
-        let (source, config) = (member.config.language, member.config.clone());
+        let (source, config) = (member.language_at(commit.start), member.config.clone());
         let context: Vec<String> = member.context.iter().cloned().collect();
-        member.context.push_back(text.clone());
+        member.context.push_back(commit.text.clone());
         while member.context.len() > config.deepl.context_segments {
             member.context.pop_front();
         }
         member.counters.committed += 1;
-        let (start_at, end_at) = (member.map.to_gateway(start), member.map.to_gateway(end));
-        let lines = member.tts_lines.clone();
-        let id = self.new_segment(Segment {
+        let (start_at, end_at) = (member.map.to_gateway(commit.start), member.map.to_gateway(commit.end));
+        let rates: BTreeMap<Language, u32> = targets.iter().map(|target| (*target, member.tts_rate(*target))).collect();
+        let Commit { text, start, end, why, .. } = commit;
+        let drafted = draft.and_then(|id| self.segments.remove(&id)).map(|s| s.targets).unwrap_or_default();
+        let segment = Segment {
             origin: Origin::Speech(speaker),
             text: text.clone(),
             source,
@@ -49,10 +53,18 @@ impl Room {
             start_at,
             end_at,
             committed: now,
-            targets: Default::default(),
-        });
+            why: Some(why),
+            draft: false,
+            targets: drafted,
+        };
+        let id = match draft {
+            Some(id) => {
+                self.segments.insert(id, segment);
+                id
+            }
+            None => self.new_segment(segment),
+        };
         let mut missed_by = Vec::new();
-        let mut targets = Vec::new();
         for (listener, m) in &mut self.members {
             if *listener == speaker || !m.listens() || source.same_language(&m.config.hears) {
                 continue;
@@ -64,15 +76,14 @@ impl Room {
                 continue;
             }
             m.playout.push(id);
-            targets.push(m.config.hears);
         }
-        targets.sort();
-        targets.dedup();
         for (listener, target) in missed_by {
             self.lost(id, Some(listener), Some(target), "playout", "the listener does not pull");
         }
-        for target in targets {
-            let rate = lines.get(&target).map_or_else(|| tts_rate(16_000), |l| l.rate);
+        for (target, rate) in rates {
+            if self.go_on_with_draft(id, target) {
+                continue;
+            }
             if let Some(segment) = self.segments.get_mut(&id) {
                 segment.targets.insert(target, Target::new(now, rate));
             }
@@ -87,6 +98,39 @@ impl Room {
                 budget: config.segment_timeout,
             }));
         }
+    }
+
+    /// A draft has been committed: what has come of it is used. False if nothing was asked for in this language.
+    fn go_on_with_draft(&mut self, id: SegmentId, target: Language) -> bool {
+        let now = self.now;
+        let Some(t) = self.segments.get_mut(&id).and_then(|s| s.targets.get_mut(&target)) else { return false };
+        // Deadlines are for those who wait, and nobody did before.
+        t.last_sign = now;
+        let (text, progress) = (t.text.clone(), t.progress.clone());
+        if progress == Progress::Translating {
+            return true;
+        }
+        self.tell_translation(id, target, &text);
+        if progress == Progress::Translated {
+            self.speak(id, target, text);
+        } else {
+            self.top_up_hearing(target);
+        }
+        true
+    }
+
+    fn tell_translation(&mut self, id: SegmentId, target: Language, text: &str) {
+        let now = self.now;
+        let Some(segment) = self.segments.get(&id).filter(|s| matches!(s.origin, Origin::Speech(_))) else { return };
+        let kind = EventKind::Translation {
+            segment: id.0,
+            source: segment.source.code().to_owned(),
+            target: target.code().to_owned(),
+            source_text: segment.text.clone(),
+            text: text.to_owned(),
+            mt_ms: ms(now.saturating_sub(segment.committed)),
+        };
+        self.event(owner(segment.origin), kind);
     }
 
     /// The host has something to say into one ear.
@@ -116,6 +160,8 @@ impl Room {
             start_at: now,
             end_at: now,
             committed: now,
+            why: None,
+            draft: false,
             targets: [(target, Target::new(now, rate))].into(),
         });
         if let Some(member) = self.members.get_mut(&listener) {
@@ -158,21 +204,16 @@ impl Room {
             }
         };
         progress.translated = Some(now);
-        if matches!(segment.origin, Origin::Speech(_)) {
-            let kind = EventKind::Translation {
-                segment: id.0,
-                source: segment.source.code().to_owned(),
-                target: target.code().to_owned(),
-                source_text: segment.text.clone(),
-                text: text.clone(),
-                mt_ms: ms(now.saturating_sub(segment.committed)),
-            };
-            self.event(session, kind);
+        let draft = segment.draft;
+        if !draft {
+            self.tell_translation(id, target, &text);
         }
         if let Some(member) = self.members.get_mut(&session) {
             member.mt.served(now, None);
         }
-        if text.is_empty() {
+        if draft {
+            self.draft_translated(id, target, text);
+        } else if text.is_empty() {
             self.fail(id, target, "mt", "the translation is empty");
         } else {
             self.speak(id, target, text);
@@ -182,7 +223,7 @@ impl Room {
     /// A speech-to-speech provider reports: an ordinary segment of one language is made of it.
     pub(super) fn direct(&mut self, session: SessionId, target: Language, event: DirectEvent) {
         let newest = |room: &Self| {
-            let mine = |s: &Segment| s.origin == Origin::Speech(session) && s.targets.contains_key(&target);
+            let mine = |s: &Segment| !s.draft && s.origin == Origin::Speech(session) && s.targets.contains_key(&target);
             room.segments.iter().rev().find(|(_, s)| mine(s)).map(|(id, _)| *id)
         };
         match event {
@@ -218,6 +259,9 @@ impl Room {
     pub(super) fn fail(&mut self, id: SegmentId, target: Language, stage: &'static str, why: &str) {
         let Some(segment) = self.segments.get_mut(&id) else { return };
         let session = owner(segment.origin);
+        if segment.draft {
+            return self.drop_draft(session);
+        }
         let Some(t) = segment.targets.get_mut(&target).filter(|t| !t.is_over()) else { return };
         t.progress = Progress::Failed;
         let silent = t.audio.is_empty();
@@ -256,11 +300,11 @@ impl Room {
     pub(super) fn check_deadlines(&mut self) {
         let now = self.now;
         let (mut late, mut stalled, mut resumed) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, segment) in &self.segments {
+        for (id, segment) in self.segments.iter().filter(|(_, s)| !s.draft) {
             let timeout = self.members.get(&owner(segment.origin)).map(|m| m.config.segment_timeout);
             for (target, t) in segment.targets.iter().filter(|(_, t)| !t.is_over()) {
                 let waited = now.saturating_sub(segment.committed);
-                let stage = if t.progress == Progress::Translating { Stage::Mt } else { Stage::Tts };
+                let stage = if t.translated.is_none() { Stage::Mt } else { Stage::Tts };
                 match t.first_audio {
                     _ if t.resume_at.is_some_and(|at| now >= at) => resumed.push((*id, *target)),
                     None if timeout.is_none_or(|limit| waited >= limit) => late.push((*id, *target, stage)),
@@ -285,6 +329,7 @@ impl Room {
 
     /// No more sound comes for a speaker's words; what has come is still heard.
     pub(super) fn drop_unspoken(&mut self, speaker: SessionId, why: &str) {
+        self.drop_draft(speaker);
         let unspoken: Vec<(SegmentId, Language, Stage)> =
             self.segments
                 .iter()
@@ -305,7 +350,7 @@ impl Room {
         let members = &self.members;
         let mut cancelled = Vec::new();
         self.segments.retain(|id, segment| {
-            let wanted = members.values().any(|m| m.playout.holds(*id));
+            let wanted = segment.draft || members.values().any(|m| m.playout.holds(*id));
             if !wanted {
                 let unfinished = segment.targets.iter().filter(|(_, t)| !t.is_over());
                 cancelled.extend(unfinished.map(|(l, _)| (owner(segment.origin), *id, *l)));
@@ -324,7 +369,7 @@ impl Room {
     /// What is on its way and would be lost with this engine: (session, event) for each.
     pub fn in_flight(&self) -> Vec<(SessionId, EventKind)> {
         let why = "the room's engine was rebuilt after a fault";
-        let spoken = self.segments.iter().flat_map(|(id, s)| {
+        let spoken = self.segments.iter().filter(|(_, s)| !s.draft).flat_map(|(id, s)| {
             let unfinished = s.targets.iter().filter(|(_, t)| t.progress != Progress::Failed);
             unfinished.map(|(target, _)| (owner(s.origin), s.lost(*id, None, Some(*target), "engine", why)))
         });

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::ledger::Commit;
 use super::super::level::is_quiet;
 use super::super::member::Member;
 use super::super::resample::Resampler;
@@ -155,6 +156,24 @@ impl Room {
             }
         }
         for commit in commits {
+            self.commit_heard(session, commit);
+        }
+        self.work_ahead(session);
+    }
+
+    /// Words of a session are certain: they are translated, but for what its microphone repeats of its ear.
+    fn commit_heard(&mut self, session: SessionId, commit: Commit) {
+        let sounding = self.sounding(session);
+        let Some(member) = self.members.get_mut(&session).filter(|m| m.config.loop_guard) else {
+            return self.commit(session, commit);
+        };
+        let (start, end) = (ms(commit.start), ms(commit.end));
+        let map = &member.map;
+        let (left, words) = member.guard.filter(commit, &sounding, |at| map.to_gateway(at));
+        if words > 0 {
+            self.event(session, EventKind::EchoDropped { words, start_ms: start, end_ms: end });
+        }
+        if let Some(commit) = left {
             self.commit(session, commit);
         }
     }

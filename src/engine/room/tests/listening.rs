@@ -254,3 +254,32 @@ fn an_hour_of_drift_keeps_the_original_voice_close_and_whole() {
     assert!(waiting <= 1600, "{waiting} samples of delay");
     assert_eq!(call.kinds(|k| matches!(k, EventKind::AudioDropped { .. })), 0);
 }
+
+#[test]
+fn marks_and_the_end_of_the_queue_are_told_when_they_are_heard() {
+    let mut call = Call::pair();
+    let marks = |call: &Call| -> Vec<(u64, bool)> {
+        let mark = |k: &EventKind| match k {
+            EventKind::MarkReached { mark, heard } => Some((*mark, *heard)),
+            _ => None,
+        };
+        call.events.iter().filter_map(|(_, k)| mark(k)).collect()
+    };
+    let drained = |call: &Call| call.kinds(|k| matches!(k, EventKind::Drained {}));
+    let mark = |call: &mut Call| call.input(Input::Command { session: B, verb: Verb::Mark });
+    mark(&mut call);
+    assert_eq!(marks(&call), [(1, true)], "nothing was queued");
+    call.segment(1, 3000, 8000);
+    mark(&mut call);
+    call.run(ms(200));
+    call.segment(2, 3000, 8000);
+    mark(&mut call);
+    call.run(ms(700));
+    assert_eq!((marks(&call).len(), drained(&call)), (1, 0));
+    call.run(ms(600));
+    assert_eq!((marks(&call), drained(&call)), (vec![(1, true), (2, true)], 0));
+    call.run(ms(200));
+    call.input(Input::Command { session: B, verb: Verb::Flush });
+    call.run(ms(100));
+    assert_eq!((marks(&call), drained(&call)), (vec![(1, true), (2, true), (3, false)], 1));
+}

@@ -8,6 +8,7 @@ mod mixing;
 mod resume;
 mod segments;
 mod speaking;
+mod speculation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
