@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::support::codec::{self, Token};
-use crate::support::virtual_call::ear::{Ear, HeardWord};
-use crate::support::virtual_call::judge::{Lag, Verdict, judge};
-use crate::support::virtual_call::script::{Mouth, NUMBERS, Said, Script};
-use crate::support::virtual_call::stages::{self, Longer};
-use crate::support::virtual_call::{Manner, RATE, Recogniser, Stages, VirtualCall};
+use crate::virtual_call::ear::{Ear, HeardWord};
+use crate::virtual_call::judge::{Lag, Verdict, judge};
+use crate::virtual_call::script::{Mouth, NUMBERS, Said, Script};
+use crate::virtual_call::stages::{self, Longer};
+use crate::virtual_call::{Manner, RATE, Recogniser, Stages, VirtualCall};
 use mgw::engine::Ring;
 use mgw::provider::SttEvent;
 

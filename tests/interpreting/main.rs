@@ -9,11 +9,13 @@ mod turns;
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/virtual_call/mod.rs"]
+mod virtual_call;
 
 use std::time::Duration;
 
 use mgw::engine::SessionId;
-use support::virtual_call::{Verdict, VirtualCall};
+use virtual_call::{Verdict, VirtualCall};
 
 const S: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,6 @@
 //! Talk without a pause, for as long as one likes: the lag stays where it was, and no word is lost.
 
-use crate::support::virtual_call::{Longer, Manner, Script, Stages, VirtualCall};
+use crate::virtual_call::{Longer, Manner, Script, Stages, VirtualCall};
 use crate::{FLUX, Limits, S, V1, demand, length, ms};
 
 /// One speaks and one listens.

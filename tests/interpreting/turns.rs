@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::virtual_call::chance::Chance;
-use crate::support::virtual_call::{Manner, Script, Stages, VirtualCall};
+use crate::virtual_call::chance::Chance;
+use crate::virtual_call::{Manner, Script, Stages, VirtualCall};
 use crate::{FLUX, S, V1, demand, length, ms};
 
 /// Two scripts that take turns of 3 to 15 s, with breaths of half a second in them and a second and a half between them.

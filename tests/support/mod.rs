@@ -12,7 +12,6 @@ pub mod phone;
 pub mod schema;
 #[cfg(feature = "rtp-shim")]
 pub mod shim;
-pub mod virtual_call;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

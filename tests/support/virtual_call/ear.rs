@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mgw::engine::{PullTotals, RING_SAMPLES, Ring};
 
-use super::super::codec::{Decoder, Heard, Token};
+use crate::support::codec::{Decoder, Heard, Token};
 
 /// Audio that is decoded at a time: the decoder is quicker in one go.
 const BLOCK_S: u32 = 2;

@@ -8,6 +8,7 @@
 //! call.run_to_the_end();
 //! println!("{}", call.verdict(a, b));
 //! ```
+//! A program that uses it has `mod support` beside it, for the coded words.
 #![allow(dead_code)] // each program uses a part of it
 
 pub mod chance;

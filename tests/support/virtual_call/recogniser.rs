@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use mgw::provider::{SttEvent, Transcript, Word};
 
-use super::super::codec::Token;
 use super::chance::Chance;
 use super::script::{NUMBERS, Said, Script};
+use crate::support::codec::Token;
 
 /// How a recogniser reports.
 #[derive(Clone, Debug)]

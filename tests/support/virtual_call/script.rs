@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::codec::{self, Token};
 use super::chance::Chance;
+use crate::support::codec::{self, Token};
 
 /// Length of a word and of what follows it in talk without a pause.
 pub const WORD: Duration = Duration::from_millis(140);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use mgw::provider::SpeechChunk;
 
-use super::super::codec::{self, GAP_S, Token};
 use super::chance::Chance;
 use super::script::{JOINING, NUMBERS};
+use crate::support::codec::{self, GAP_S, Token};
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
