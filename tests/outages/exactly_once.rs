@@ -197,7 +197,13 @@ fn a_drop_in_every_sentence_and_every_word_is_heard_once() {
     late.sort_by(f64::total_cmp);
     let sum = |f: &dyn Fn(&Outcome) -> u64| faulty.iter().map(|o| f(o)).sum::<u64>();
     let (drops, sentences) = (sum(&|o| o.drops), lanes as u64 * u64::from(each));
+    // Whether the machine kept time: what a late round leaves out is heard as a hole, with a fault or without one.
+    let late_rounds = gateway
+        .metrics()
+        .lines()
+        .find_map(|line| line.strip_prefix("mgw_media_rounds_late ").and_then(|n| n.parse::<u64>().ok()));
     let report = json!({
+        "late_rounds": late_rounds,
         "sentences": sentences, "drops": drops, "lost": sum(&|o| o.lost.len() as u64),
         "doubled": sum(&|o| o.doubled.len() as u64), "out_of_order": sum(&|o| o.out_of_order),
         "damaged": sum(&|o| o.damaged as u64), "original_words": sum(&|o| o.originals),
