@@ -55,7 +55,8 @@ impl Reference {
     pub fn start(runtime: &Handle, address: SocketAddr, recogniser: Recogniser, way: Way) -> Reference {
         let (mouth, frames) = mpsc::unbounded_channel();
         let ear = Ear::default();
-        let http = reqwest::Client::new();
+        // The machine's own address is behind no proxy.
+        let http = reqwest::Client::builder().no_proxy().user_agent("mgw-bench").build().expect("client");
         let interpreter = Interpreter { way, address, http, ear: ear.clone(), turn: Vec::new() };
         runtime.spawn(interpreter.run(recogniser, frames));
         Reference { mouth, ear }
@@ -149,7 +150,7 @@ impl Interpreter {
         let request = request.header("authorization", "DeepL-Auth-Key k").header("content-type", "application/json");
         let reply = request.body(body.to_string()).send().await.expect("translation").bytes().await.expect("body");
         let reply: Value = serde_json::from_slice(&reply).expect("JSON");
-        reply["translations"][0]["text"].as_str().expect("a text").to_owned()
+        reply["translations"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {reply}")).to_owned()
     }
 
     async fn speak(&self, text: &str, sound: &Mutex<Sound>) {
