@@ -55,7 +55,7 @@ fn step(range: f64) -> f64 {
 pub fn turns(bars: &[Bar<'_>]) -> String {
     let most = bars.iter().map(|b| b.p95).fold(1.0, f64::max);
     let least = bars.iter().map(|b| b.median.min(b.p95)).fold(0.0, f64::min);
-    let place = |ms: f64| LEFT + (ms - least) / (most - least) * (RIGHT - LEFT - 60.0);
+    let place = |ms: f64| LEFT + (ms - least) / (most - least) * (RIGHT - LEFT - 110.0);
     let height = 100.0 + 44.0 * bars.len() as f64;
     let mut svg = head("After a short turn: from the last word to the first translated word", height);
     let each = step(most - least);
@@ -103,7 +103,7 @@ pub fn monologue(recogniser: &str, lines: &[(&str, Vec<(f64, f64)>)]) -> String 
     let most = most.min(12.0);
     let left = 64.0;
     let x = |t: f64| left + t / longest * (740.0 - left);
-    let y = |lag: f64| BOTTOM - lag.min(most) / most * (BOTTOM - TOP);
+    let y = |lag: f64| BOTTOM - lag / most * (BOTTOM - TOP);
     let mut svg = head(&format!("Half a minute without a pause ({recogniser}): how late each word is heard"), HEIGHT);
     let each = step(most);
     let mut at = 0.0;
@@ -130,7 +130,9 @@ pub fn monologue(recogniser: &str, lines: &[(&str, Vec<(f64, f64)>)]) -> String 
     }
     let _ = writeln!(svg, "<text x=\"{left}\" y=\"{:.1}\" class=\"dim small\">when it was said</text>", BOTTOM + 38.0);
     for (i, (name, line)) in lines.iter().enumerate() {
-        let path: Vec<String> = line.iter().map(|(t, lag)| format!("{:.1},{:.1}", x(*t), y(*lag))).collect();
+        // What is beyond the picture is left to the legend.
+        let seen = line.iter().filter(|p| p.1 <= most);
+        let path: Vec<String> = seen.map(|(t, lag)| format!("{:.1},{:.1}", x(*t), y(*lag))).collect();
         let colour = i % COLOURS.len();
         let _ =
             writeln!(svg, "<polyline points=\"{}\" class=\"way{colour} line\" style=\"fill: none\"/>", path.join(" "));
