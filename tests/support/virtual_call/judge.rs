@@ -32,6 +32,8 @@ pub struct Verdict {
     pub lost: Vec<usize>,
     /// Hearings of a word that was heard before.
     pub doubled: usize,
+    /// Place of the first of them.
+    pub first_doubled: Option<usize>,
     /// First hearings that came after a later word.
     pub reordered: usize,
     /// Coded words that nobody said, or in another language than the ear's.
@@ -74,6 +76,7 @@ pub fn judge(
         };
         if slot.is_some() {
             verdict.doubled += 1;
+            verdict.first_doubled.get_or_insert(place);
             continue;
         }
         *slot = Some(word.end);

@@ -30,7 +30,7 @@ use mgw::event::EventKind;
 use mgw::provider::{LinkState, SpeechChunk, Stage, SttEvent};
 
 pub use judge::Verdict;
-pub use recogniser::{Kind, Manner, Recogniser};
+pub use recogniser::{Manner, Recogniser};
 pub use script::Script;
 pub use stages::{Longer, Stages};
 
@@ -367,29 +367,43 @@ impl VirtualCall {
         self.room.stats(session)
     }
 
-    /// For a person who wants to know why: the segments around the word that came latest and around the first one lost.
-    pub fn story(&mut self, speaker: SessionId, verdict: &Verdict) -> String {
-        let script = &self.callers[&speaker].script;
-        let began = self.callers[&speaker].began;
+    /// For a person who wants to know why: the segments around the word that came latest, and around the first one that
+    /// was lost or doubled.
+    pub fn story(&self, speaker: SessionId, verdict: &Verdict) -> String {
+        let caller = &self.callers[&speaker];
         let latest = verdict.lags.iter().max_by(|a, b| a.ms().total_cmp(&b.ms())).map(|lag| lag.said);
-        let lost = verdict.lost.first().and_then(|place| script.looked_for().nth(*place)).map(|w| began + w.end);
+        let said = |place: usize| caller.script.looked_for().nth(place).map(|w| caller.began + w.end);
+        let (lost, doubled) = (verdict.lost.first().copied().and_then(said), verdict.first_doubled.and_then(said));
         let mut text = String::new();
-        for (what, at) in [("latest", latest), ("first lost", lost)] {
+        for (what, at) in [("latest", latest), ("first lost", lost), ("first doubled", doubled)] {
             let Some(at) = at.map(|at| at.as_secs_f64() * 1e3) else { continue };
             let _ = writeln!(text, "{what}: said at {at:.0} ms");
-            for (told, session, kind) in self.events.iter().filter(|(_, session, _)| *session == speaker) {
-                let near = match kind {
-                    EventKind::SegmentDone { marks, .. } => marks.speech_start_ms.zip(marks.speech_end_ms),
-                    EventKind::SegmentLost { start_ms, end_ms, .. } => Some((*start_ms, *end_ms)),
-                    _ => None,
+            let around = |time: f64| time > at - 4000.0 && time < at + 2000.0;
+            for (_, session, kind) in self.events.iter().filter(|(_, session, _)| *session == speaker) {
+                let _ = match kind {
+                    EventKind::SegmentDone { marks, listener, source_text, text: heard, .. }
+                        if marks.speech_end_ms.is_some_and(around) =>
+                    {
+                        let times = [
+                            marks.speech_start_ms,
+                            marks.speech_end_ms,
+                            marks.committed_ms,
+                            marks.first_audio_ms,
+                            marks.playout_start_ms,
+                            marks.playout_end_ms,
+                        ];
+                        let times: Vec<String> = times.iter().map(|t| format!("{:.0}", t.unwrap_or(-1.0))).collect();
+                        let times = times.join(" ");
+                        writeln!(text, "  {} to {listener}: {times}: {source_text} | {heard}", session.0)
+                    }
+                    EventKind::SegmentLost { stage, reason, start_ms, end_ms, .. } if around(*end_ms) => {
+                        writeln!(text, "  {} lost at {stage}: {start_ms:.0} to {end_ms:.0}: {reason}", session.0)
+                    }
+                    _ => Ok(()),
                 };
-                if near.is_some_and(|(start, end)| start < at + 2000.0 && end > at - 6000.0) {
-                    let json = serde_json::to_string(kind).unwrap_or_default();
-                    let _ = writeln!(text, "  {:.0} session {}: {json}", told.as_secs_f64() * 1e3, session.0);
-                }
             }
         }
-        text
+        text + "(times: said from, to; committed; first audio; heard from, to)"
     }
 
     /// Reported losses: stage and reason.
