@@ -124,6 +124,8 @@ pub enum EventKind {
         source_text: String,
         /// Its translation.
         text: String,
+        /// Why it was committed, for a person, such as `clause, 2 stable interims`.
+        commit: String,
         /// From the ledger's commit to the translation, in milliseconds.
         mt_ms: f64,
     },
@@ -141,6 +143,8 @@ pub enum EventKind {
         source_text: String,
         /// What was heard.
         text: String,
+        /// Why it was committed, for a person, such as `clause, 2 stable interims`.
+        commit: String,
         /// Session time at which the speech begins, in milliseconds.
         start_ms: f64,
         /// Session time at which the speech ends, in milliseconds.

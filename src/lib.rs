@@ -21,7 +21,7 @@
 //! |---|---|
 //! | a C function, the header | `ffi/`, `cbindgen.toml`, `status` |
 //! | a setting | `config/keys`, then `config/session` |
-//! | what is committed, when | `engine/ledger`, `engine/room/speaking` |
+//! | what is committed, when | `engine/ledger/` (its `mod` has a map), `engine/room/speaking` |
 //! | what is translated, deadlines, losses | `engine/room/segments` |
 //! | what is spoken, going on where that failed | `engine/room/synthesis`, `engine/segment` |
 //! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |

@@ -33,6 +33,7 @@ fn every_kind() -> Vec<EventKind> {
         target: "es-419".into(),
         source_text: t(),
         text: t(),
+        commit: "clause, 2 stable interims".into(),
         start_ms: 0.0,
         end_ms: 1.5,
         lag_ms: 900.0,
@@ -85,6 +86,7 @@ fn every_kind() -> Vec<EventKind> {
             target: "zh-Hant".into(),
             source_text: t(),
             text: t(),
+            commit: "end of turn".into(),
             mt_ms: 80.0,
         },
         done(

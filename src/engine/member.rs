@@ -259,6 +259,8 @@ impl Member {
         let lead = Lead::new(config.playout.lead_min, config.playout.lead_max);
         let mut map = TimeMap::default();
         map.observe(Duration::ZERO, now);
+        let mut ledger = Ledger::new(config.ledger.clone());
+        ledger.speaks(config.language);
         Member {
             clock: SampleClock::new(config.rate_in),
             map,
@@ -267,7 +269,7 @@ impl Member {
             activity: Activity::default(),
             answered_to: Duration::ZERO,
             muted: false,
-            ledger: Ledger::new(config.ledger.clone()),
+            ledger,
             ahead: Ahead::default(),
             guard: LoopGuard::default(),
             spoke: Vec::new(),
@@ -311,6 +313,15 @@ impl Member {
     /// Rate of the synthesised speech of its words in a language, in Hz.
     pub fn tts_rate(&self, target: Language) -> u32 {
         self.tts_lines.get(&target).map_or(16_000, |line| line.rate)
+    }
+
+    /// What it said that nobody has recognised yet. What was committed before its final result is no loss any more.
+    pub fn unrecognised(&self) -> Option<(Duration, Duration)> {
+        let mut activity = self.activity.clone();
+        if let Some((start, end)) = self.ledger.ahead() {
+            activity.settled(start, end);
+        }
+        activity.unanswered()
     }
 
     /// It is in the room and may hear.

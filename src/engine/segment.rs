@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ledger::Why;
 use super::level::is_quiet;
 use super::time::{ms, span};
 use super::{SegmentId, SessionId};
@@ -192,8 +191,8 @@ pub struct Segment {
     pub end_at: Duration,
     /// When the ledger let it go (of a draft: when it was begun).
     pub committed: Duration,
-    /// Why it was let go; `None` for announcements and drafts.
-    pub why: Option<Why>,
+    /// Why it did, for a person; empty for announcements and drafts.
+    pub why: String,
     /// It is worked on ahead and not committed yet; nobody waits for it.
     pub draft: bool,
     /// What becomes of it, by language.

@@ -151,6 +151,7 @@ impl Room {
             target: target.code().to_owned(),
             source_text: segment.text.clone(),
             text: t.text.clone(),
+            commit: segment.why.clone(),
             start_ms: ms(segment.start),
             end_ms: ms(segment.end),
             lag_ms,

@@ -240,6 +240,7 @@ impl Room {
                 member.spoke.remove(0);
             }
             member.context.clear();
+            member.ledger.speaks(config.language);
             // What was said so far is recognised to its end by the stream that is replaced.
             if member.stt.is_some() {
                 let rate = member.stt_rate();

@@ -116,6 +116,7 @@ impl Room {
             panic!("panic by injection");
         }
         self.fill_time_lines();
+        self.commit_overdue();
         self.check_absence();
         self.check_deadlines();
         self.expire_drafts();
@@ -176,6 +177,8 @@ impl Room {
             "segments": {
                 "committed": c.committed, "heard": c.heard, "lost": c.lost, "missed": c.missed,
                 "repeated_words": m.ledger.repeated(),
+                "revised_words": m.ledger.revised(),
+                "interims": m.ledger.interims(),
                 "queued": m.playout.segments().count(),
             },
             "measures": m.measures.json(),

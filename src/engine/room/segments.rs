@@ -53,7 +53,7 @@ impl Room {
             start_at,
             end_at,
             committed: now,
-            why: Some(why),
+            why: why.to_string(),
             draft: false,
             targets: drafted,
         };
@@ -128,6 +128,7 @@ impl Room {
             target: target.code().to_owned(),
             source_text: segment.text.clone(),
             text: text.to_owned(),
+            commit: segment.why.clone(),
             mt_ms: ms(now.saturating_sub(segment.committed)),
         };
         self.event(owner(segment.origin), kind);
@@ -160,7 +161,7 @@ impl Room {
             start_at: now,
             end_at: now,
             committed: now,
-            why: None,
+            why: String::new(),
             draft: false,
             targets: [(target, Target::new(now, rate))].into(),
         });
@@ -375,7 +376,7 @@ impl Room {
         });
         let listened = self.members.iter().filter(|(_, m)| m.stt.is_some());
         let unheard = listened.filter_map(|(session, m)| {
-            let (start, end) = m.activity.unanswered()?;
+            let (start, end) = m.unrecognised()?;
             Some((*session, speech_lost(start, end, "engine", why)))
         });
         spoken.chain(unheard).collect()

@@ -127,7 +127,7 @@ impl Room {
         if member.stt.is_none() && event != SttEvent::Closed {
             return;
         }
-        let commits = member.ledger.hear(&event);
+        let commits = member.ledger.hear(member.clock.now(), &event);
         match &event {
             SttEvent::Final { transcript, .. } => member.answered_to = member.answered_to.max(transcript.end),
             SttEvent::Recovered(transcript) => member.activity.settled(Duration::ZERO, transcript.end),
@@ -148,6 +148,10 @@ impl Room {
                 }
             }
             SttEvent::Lost { start, end } => {
+                // What was committed from results that were not final reaches the others all the same.
+                if let Some((start, end)) = member.ledger.ahead() {
+                    member.activity.settled(start, end);
+                }
                 let spoken = member.activity.within(start, end);
                 member.activity.settled(start, end);
                 if let Some((start, end)) = spoken {
@@ -178,6 +182,20 @@ impl Room {
         }
     }
 
+    /// Commits words that have waited for too long.
+    pub(super) fn commit_overdue(&mut self) {
+        let overdue = |(id, m): (&SessionId, &mut Member)| {
+            let now = m.clock.now();
+            m.stt.is_some().then(|| (*id, m.ledger.tick(now)))
+        };
+        let overdue: Vec<_> = self.members.iter_mut().filter_map(overdue).filter(|(_, c)| !c.is_empty()).collect();
+        for (session, commits) in overdue {
+            for commit in commits {
+                self.commit(session, commit);
+            }
+        }
+    }
+
     /// Tells of a text. Vendors' spans begin with the silence before it, the words do not.
     fn transcript(&mut self, session: SessionId, t: Transcript, r#final: bool) {
         if t.text.trim().is_empty() {
@@ -199,7 +217,7 @@ impl Room {
     /// Reports what a session said that its recogniser has not answered for, as far as it was not a pause.
     pub(super) fn give_up_recognition(&mut self, session: SessionId, reason: &str) {
         let Some(member) = self.members.get(&session) else { return };
-        if let Some((start, end)) = member.activity.unanswered().filter(|_| member.stt.is_some()) {
+        if let Some((start, end)) = member.unrecognised().filter(|_| member.stt.is_some()) {
             self.unrecognised(session, start, end, reason);
         }
     }

@@ -90,7 +90,7 @@ impl Room {
             start_at,
             end_at,
             committed: now,
-            why: None,
+            why: String::new(),
             draft: true,
             targets: targets.iter().zip(rates).map(|(target, rate)| (*target, Target::new(now, rate))).collect(),
         });

@@ -97,9 +97,16 @@ impl Call {
 
     /// English A and Spanish B.
     fn pair() -> Self {
+        Call::pair_with(&[])
+    }
+
+    /// The same with further settings of both.
+    fn pair_with(more: &[(&str, &str)]) -> Self {
         let mut call = Call::new();
-        call.join(A, config("en", &[("rate.in", "8000"), ("rate.out", "8000")]));
-        call.join(B, config("es", &[("rate.in", "8000"), ("rate.out", "8000")]));
+        let mut all = vec![("rate.in", "8000"), ("rate.out", "8000")];
+        all.extend(more);
+        call.join(A, config("en", &all));
+        call.join(B, config("es", &all));
         call.run(ms(100));
         call
     }

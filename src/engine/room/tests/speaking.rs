@@ -169,3 +169,83 @@ fn a_replay_that_is_told_of_too_late_holds_nothing_back() {
     call.final_result(A, "words", 500, 900);
     assert_eq!(call.translations(), 1);
 }
+
+/// Tells of "one two three, four" up to now: words of 300 ms from 100 ms on, in a span that began at 0.
+fn interim(call: &mut Call, text: &str, to: u64) {
+    let word = |(i, text): (u64, &str)| Word {
+        text: text.into(),
+        start: ms(100 + 300 * i),
+        end: ms(350 + 300 * i),
+        confidence: 1.0,
+    };
+    let words = (0..).zip(text.split(' ')).map(word).collect();
+    let transcript = Transcript { text: text.into(), words, start: ms(0), end: ms(to), language: None };
+    call.input(Input::Stt { session: A, event: SttEvent::Interim(transcript) });
+}
+
+fn jobs(call: &Call) -> Vec<String> {
+    let job = |c: &NetCommand| match c {
+        NetCommand::Translate(job) => Some(job.text.clone()),
+        _ => None,
+    };
+    call.net.iter().filter_map(job).collect()
+}
+
+fn unrecognised(call: &Call) -> Vec<(f64, f64)> {
+    let span = |(_, kind): &(SessionId, EventKind)| match kind {
+        EventKind::SegmentLost { stage: "stt", start_ms, end_ms, .. } => Some((*start_ms, *end_ms)),
+        _ => None,
+    };
+    call.events.iter().filter_map(span).collect()
+}
+
+#[test]
+fn a_clause_is_translated_before_its_final_result_and_not_again_with_it() {
+    let mut call = Call::pair_with(&[("speculation.mode", "off")]);
+    call.voice = 3000;
+    call.run(ms(1200));
+    interim(&mut call, "come in, please and", 1200);
+    assert!(jobs(&call).is_empty());
+    interim(&mut call, "Come in, please and", 1300);
+    assert_eq!(jobs(&call), ["Come in,"]);
+    // The rest is due 2 s after it began, by the speaker's own time line; "and" may be half a word.
+    call.run(ms(1390));
+    assert_eq!(jobs(&call).len(), 1);
+    call.run(ms(40));
+    assert_eq!(jobs(&call), ["Come in,", "please"]);
+    call.final_result(A, "come in please and sit", 100, 1600);
+    assert_eq!(jobs(&call), ["Come in,", "please", "and sit"]);
+    call.translate(1, spanish(), "Adelante,");
+    call.audio(1, spanish(), 70, 800);
+    call.end(1, spanish());
+    call.run(ms(500));
+    let why = |k: &EventKind| match k {
+        EventKind::Translation { commit, .. } | EventKind::SegmentDone { commit, .. } => {
+            commit == "clause, 2 stable interims"
+        }
+        _ => false,
+    };
+    assert_eq!(call.kinds(why), 2, "{:?}", call.events);
+    let stats = call.room.stats(A);
+    assert_eq!((&stats["segments"]["interims"], &stats["segments"]["revised_words"]), (&2.into(), &0.into()));
+}
+
+#[test]
+fn what_was_committed_before_a_connection_is_lost_is_not_reported_lost() {
+    // (how it goes on, what is translated then, what is reported lost); "in," ends at 650 ms.
+    let lost = Input::Stt { session: A, event: SttEvent::Lost { start: ms(0), end: ms(2000) } };
+    let leave = Input::Leave { session: A, mode: LeaveMode::Now };
+    for (input, translated, from) in [(lost, &["come in,", "please"][..], 950.0), (leave, &["come in,"][..], 650.0)] {
+        let mut call = Call::pair_with(&[("speculation.mode", "off")]);
+        call.voice = 3000;
+        call.run(ms(1900));
+        for to in [1200, 1300] {
+            interim(&mut call, "come in, please and", to);
+        }
+        call.input(input);
+        assert_eq!(jobs(&call), translated);
+        let lost = unrecognised(&call);
+        assert_eq!(lost.len(), 1, "{lost:?}");
+        assert!(lost[0].0 == from && lost[0].1 >= 1990.0, "{lost:?}");
+    }
+}

@@ -31,13 +31,7 @@ impl Call {
 }
 
 fn pair(more: &[(&str, &str)]) -> Call {
-    let mut call = Call::new();
-    let mut all = vec![("rate.in", "8000"), ("rate.out", "8000"), ("ledger.policy", "final")];
-    all.extend(more);
-    call.join(A, config("en", &all));
-    call.join(B, config("es", &all));
-    call.run(ms(100));
-    call
+    Call::pair_with(&[&[("ledger.policy", "final")], more].concat())
 }
 
 #[test]
