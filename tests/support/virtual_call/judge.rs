@@ -112,14 +112,17 @@ impl Verdict {
         self.quantile(1.0)
     }
 
-    /// Milliseconds of lag that a minute of talk adds, by least squares.
+    /// Milliseconds of lag that a minute of talk adds, by least squares. Talk of more than three minutes counts from its
+    /// second minute on: how the lag first came about is no drift.
     pub fn slope(&self) -> f64 {
-        let n = self.lags.len().max(1) as f64;
+        let (Some(first), Some(last)) = (self.lags.first(), self.lags.last()) else { return 0.0 };
+        let minute = Duration::from_secs(60);
+        let from = if last.said > first.said + 3 * minute { first.said + minute } else { first.said };
+        let lags = || self.lags.iter().filter(|lag| lag.said >= from);
+        let n = lags().count().max(1) as f64;
         let minutes = |lag: &Lag| lag.said.as_secs_f64() / 60.0;
-        let (x, y) = self.lags.iter().fold((0.0, 0.0), |(x, y), l| (x + minutes(l) / n, y + l.ms() / n));
-        let (up, down) = self
-            .lags
-            .iter()
+        let (x, y) = lags().fold((0.0, 0.0), |(x, y), l| (x + minutes(l) / n, y + l.ms() / n));
+        let (up, down) = lags()
             .fold((0.0, 0.0), |(up, down), l| (up + (minutes(l) - x) * (l.ms() - y), down + (minutes(l) - x).powi(2)));
         if down > 0.0 { up / down } else { 0.0 }
     }
