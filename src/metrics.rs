@@ -209,6 +209,7 @@ mod tests {
                 lag_ms: 2300.0,
                 heard_ms: 1600.0,
                 complete: true,
+                commit: "final".into(),
                 marks,
                 stages_ms: BTreeMap::new(),
                 measures,

@@ -8,6 +8,8 @@
 //! | lag of a word (ear-voice span) | from the end of the word to the end of its translation, by proportional position inside its segment | |
 //! | StartOffset, EndOffset | from the beginning (end) of what was said to the beginning (end) of what was heard | SimulEval, X. Ma et al. 2020 |
 //! | LAAL | how far the translation is behind one that follows evenly, whichever of the two is longer | S. Papi et al. 2022, "Over-Generation Cannot Be Rewarded" |
+//! | revision rate | committed words that the recogniser took back later, against all committed: what was said wrongly and cannot be unsaid | |
+//! | speculation hit rate | drafts whose words were then committed, against all that ended | |
 //! | ATD | mean delay of each piece of sound against the piece said that it stands for | Y. Kano et al. 2022, "Average Token Delay" |
 //!
 //! What is measured as one is a turn: segments in one ear that follow each other with less than a second of pause, up to a
@@ -253,11 +255,18 @@ impl Turns {
 pub struct Account {
     lags: Lags,
     turns: Turns,
+    /// Words committed, whether anybody has heard them yet or not.
+    committed: u64,
     /// The turn that is not over yet, by listener.
     open: BTreeMap<SessionId, VecDeque<Piece>>,
 }
 
 impl Account {
+    /// A text was committed.
+    pub fn committed(&mut self, text: &str) {
+        self.committed += words_in(text) as u64;
+    }
+
     /// A segment was heard to its end.
     pub fn heard(&mut self, listener: SessionId, piece: Piece) {
         piece.word_lags().for_each(|lag| self.lags.add(lag));
@@ -280,8 +289,9 @@ impl Account {
         open.push_back(piece);
     }
 
-    /// For statistics; turns that are not over count as they are.
-    pub fn json(&self) -> Value {
+    /// For statistics; turns that are not over count as they are. `revised` is how many committed words the recogniser
+    /// took back later, `hit_rate` how often work ahead was of use.
+    pub fn json(&self, revised: u64, hit_rate: Option<f64>) -> Value {
         let mut turns = self.turns;
         for open in self.open.values() {
             let pieces: Vec<Piece> = open.iter().copied().collect();
@@ -301,6 +311,9 @@ impl Account {
             "end_offset_ms": round(turns.end),
             "laal_ms": round(turns.laal),
             "atd_ms": round(turns.atd),
+            "committed_words": self.committed,
+            "revision_rate": revised as f64 / self.committed.max(1) as f64,
+            "speculation_hit_rate": hit_rate,
         })
     }
 }

@@ -160,13 +160,19 @@ fn an_account_measures_turn_by_turn() {
             account.heard(ear, piece(said, (said.0 + late + more, said.1 + late + more), (5, 5)));
         }
     }
-    let told = account.json();
+    let told = account.json(0, None);
     assert_eq!((&told["turns"], &told["words"]), (&json!(2.0), &json!(20)));
     assert_eq!((&told["start_offset_ms"], &told["end_offset_ms"]), (&json!(2000.0), &json!(2500.0)));
     assert_eq!(told["word_lag_ms"]["max"], 3500.0);
+    assert_eq!((&told["revision_rate"], &told["speculation_hit_rate"]), (&json!(0.0), &Value::Null));
+    account.committed("one two, three");
+    account.committed("four");
+    let revised = account.json(1, Some(0.75));
+    assert_eq!((&revised["committed_words"], &revised["revision_rate"]), (&json!(4), &json!(0.25)));
+    assert_eq!(revised["speculation_hit_rate"], 0.75);
     // Another ear's turn is its own.
     account.heard(other, piece((0.0, 500.0), (8000.0, 8500.0), (5, 5)));
-    let told = account.json();
+    let told = account.json(0, None);
     assert_eq!((&told["turns"], &told["start_offset_ms"]), (&json!(3.0), &json!(4000.0)));
     // Talk that never ends is measured minute by minute, in bounded memory.
     for i in 0..20_000u32 {
@@ -174,7 +180,7 @@ fn an_account_measures_turn_by_turn() {
         account.heard(ear, piece(said, (said.0 + 900.0, said.1 + 900.0), (3, 3)));
     }
     assert!(account.open.values().all(|open| open.len() <= MOST_PIECES));
-    assert!(account.json()["turns"].as_f64() > Some(150.0));
+    assert!(account.json(0, None)["turns"].as_f64() > Some(150.0));
     for ear in 100..300 {
         account.heard(SessionId(ear), piece((0.0, 500.0), (900.0, 1400.0), (3, 3)));
     }
