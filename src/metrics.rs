@@ -213,6 +213,12 @@ mod tests {
                 marks,
                 stages_ms: BTreeMap::new(),
                 measures,
+                playout: Box::new(crate::event::Played {
+                    stretch: 1.0,
+                    pause_cut_ms: 0.0,
+                    trimmed_ms: 0.0,
+                    gain_db: 0.0,
+                }),
             },
         );
         let text = metrics.text(&[]);

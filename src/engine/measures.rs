@@ -8,6 +8,7 @@
 //! | lag of a word (ear-voice span) | from the end of the word to the end of its translation, by proportional position inside its segment | |
 //! | StartOffset, EndOffset | from the beginning (end) of what was said to the beginning (end) of what was heard | SimulEval, X. Ma et al. 2020 |
 //! | LAAL | how far the translation is behind one that follows evenly, whichever of the two is longer | S. Papi et al. 2022, "Over-Generation Cannot Be Rewarded" |
+//! | mean stretch | how much faster than it was synthesised the sound was played, by length | |
 //! | revision rate | committed words that the recogniser took back later, against all committed: what was said wrongly and cannot be unsaid | |
 //! | speculation hit rate | drafts whose words were then committed, against all that ended | |
 //! | ATD | mean delay of each piece of sound against the piece said that it stands for | Y. Kano et al. 2022, "Average Token Delay" |
@@ -257,6 +258,9 @@ pub struct Account {
     turns: Turns,
     /// Words committed, whether anybody has heard them yet or not.
     committed: u64,
+    /// Milliseconds of sound in the ears, and as they were synthesised.
+    played: f64,
+    synthesised: f64,
     /// The turn that is not over yet, by listener.
     open: BTreeMap<SessionId, VecDeque<Piece>>,
 }
@@ -267,8 +271,10 @@ impl Account {
         self.committed += words_in(text) as u64;
     }
 
-    /// A segment was heard to its end.
-    pub fn heard(&mut self, listener: SessionId, piece: Piece) {
+    /// A segment was heard to its end, played `stretch` times as fast as it was synthesised.
+    pub fn heard(&mut self, listener: SessionId, piece: Piece, stretch: f64) {
+        self.played += piece.heard.length();
+        self.synthesised += piece.heard.length() * stretch;
         piece.word_lags().for_each(|lag| self.lags.add(lag));
         if !self.open.contains_key(&listener) && self.open.len() >= MOST_EARS {
             self.turns.add(&[piece]);
@@ -311,6 +317,7 @@ impl Account {
             "end_offset_ms": round(turns.end),
             "laal_ms": round(turns.laal),
             "atd_ms": round(turns.atd),
+            "mean_stretch": if self.played > 0.0 { (self.synthesised / self.played * 1e3).round() / 1e3 } else { 1.0 },
             "committed_words": self.committed,
             "revision_rate": revised as f64 / self.committed.max(1) as f64,
             "speculation_hit_rate": hit_rate,

@@ -157,7 +157,7 @@ fn an_account_measures_turn_by_turn() {
     for (from, late) in [(0.0, 1000.0), (3000.0, 3000.0)] {
         for (begins, more) in [(0.0, 0.0), (500.0, 500.0)] {
             let said = (from + begins, from + begins + 500.0);
-            account.heard(ear, piece(said, (said.0 + late + more, said.1 + late + more), (5, 5)));
+            account.heard(ear, piece(said, (said.0 + late + more, said.1 + late + more), (5, 5)), 1.0);
         }
     }
     let told = account.json(0, None);
@@ -170,19 +170,30 @@ fn an_account_measures_turn_by_turn() {
     let revised = account.json(1, Some(0.75));
     assert_eq!((&revised["committed_words"], &revised["revision_rate"]), (&json!(4), &json!(0.25)));
     assert_eq!(revised["speculation_hit_rate"], 0.75);
+    assert_eq!(told["mean_stretch"], 1.0);
     // Another ear's turn is its own.
-    account.heard(other, piece((0.0, 500.0), (8000.0, 8500.0), (5, 5)));
+    account.heard(other, piece((0.0, 500.0), (8000.0, 8500.0), (5, 5)), 1.0);
     let told = account.json(0, None);
     assert_eq!((&told["turns"], &told["start_offset_ms"]), (&json!(3.0), &json!(4000.0)));
     // Talk that never ends is measured minute by minute, in bounded memory.
     for i in 0..20_000u32 {
         let said = (f64::from(i) * 500.0, f64::from(i) * 500.0 + 500.0);
-        account.heard(ear, piece(said, (said.0 + 900.0, said.1 + 900.0), (3, 3)));
+        account.heard(ear, piece(said, (said.0 + 900.0, said.1 + 900.0), (3, 3)), 1.0);
     }
     assert!(account.open.values().all(|open| open.len() <= MOST_PIECES));
     assert!(account.json(0, None)["turns"].as_f64() > Some(150.0));
     for ear in 100..300 {
-        account.heard(SessionId(ear), piece((0.0, 500.0), (900.0, 1400.0), (3, 3)));
+        account.heard(SessionId(ear), piece((0.0, 500.0), (900.0, 1400.0), (3, 3)), 1.0);
     }
     assert!(account.open.len() <= MOST_EARS);
+}
+
+/// A second at 1.2 times its speed and three at their own: 4.2 s of sound were heard in 4 s.
+#[test]
+fn stretch_counts_by_length() {
+    let mut account = Account::default();
+    assert_eq!(account.json(0, None)["mean_stretch"], 1.0);
+    account.heard(SessionId(2), piece((0.0, 1000.0), (2000.0, 3000.0), (5, 5)), 1.2);
+    account.heard(SessionId(2), piece((1000.0, 4000.0), (3000.0, 6000.0), (15, 15)), 1.0);
+    assert_eq!(account.json(0, None)["mean_stretch"], 1.05);
 }

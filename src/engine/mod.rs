@@ -15,6 +15,7 @@ mod cue;
 mod ledger;
 pub mod level;
 mod loop_guard;
+pub mod loudness;
 pub mod measures;
 mod member;
 mod original;
@@ -22,6 +23,7 @@ mod playout;
 pub mod resample;
 pub mod room;
 mod segment;
+pub mod stretch;
 mod talking;
 pub mod time;
 

@@ -144,6 +144,8 @@ impl Room {
         marks.playout_end_ms = Some(ms(heard.ended));
         let lag_ms = ms(heard.ended.saturating_sub(segment.end_at));
         let piece = Piece::of(&marks, &segment.text, &t.text).filter(|_| complete);
+        let playout = Box::new(heard.treatment.told());
+        let stretch = playout.stretch;
         let kind = EventKind::SegmentDone {
             segment: heard.segment.0,
             listener: listener.0,
@@ -159,13 +161,14 @@ impl Room {
             complete,
             stages_ms: segment.stages(t),
             measures: piece.map(|piece| Box::new(piece.measures())),
+            playout,
             marks,
         };
         if let Some(speaker) = self.members.get_mut(&speaker)
             && complete
         {
             speaker.counters.heard += 1;
-            piece.into_iter().for_each(|piece| speaker.measures.heard(listener, piece));
+            piece.into_iter().for_each(|piece| speaker.measures.heard(listener, piece, stretch));
             speaker.counters.lag_sum_ms += lag_ms;
             speaker.counters.lag_max_ms = speaker.counters.lag_max_ms.max(lag_ms);
         }
@@ -220,7 +223,8 @@ impl Room {
     fn top_up_speech(&mut self, session: SessionId) {
         let Some(mut member) = self.members.remove(&session) else { return };
         let target = *member.playout.language();
-        let samples = member.playout.top_up(|id| self.source(id, target));
+        member.playout.configure(member.config.playout.stretch_max, member.config.normalise);
+        let samples = member.playout.top_up(self.now, |id| self.source(id, target));
         if !samples.is_empty() {
             member.sounds_until = member.sounds_until.max(self.now) + span(samples.len() as u64, member.playout.hz());
             member.talking.played(self.now, &samples);
