@@ -17,6 +17,7 @@ use crate::media_port;
 use crate::media_thread::{Command, Handle, Shared};
 use crate::metrics::Metrics;
 use crate::net;
+use crate::recorder::Recorder;
 use crate::status::Status;
 
 /// A refusal: the code of the C ABI and a sentence that says what to do.
@@ -136,6 +137,10 @@ impl Gateway {
             move |e: std::io::Error| Error::new(Status::ErrResources, format!("{what}: {e}; raise the limits"))
         };
         let events = EventQueue::new(limits.events_capacity).map_err(resources("no descriptor for events"))?;
+        let recorder = Recorder::start(&limits.recorder).map_err(|e| {
+            let why = format!("recorder.folder: flight records cannot be made there: {e}");
+            Error::new(Status::ErrConfig, why)
+        })?;
         let alive = Arc::new(Alive::default());
         let on_gone = {
             let alive = alive.clone();
@@ -151,6 +156,7 @@ impl Gateway {
             events,
             metrics: Metrics::default(),
             meter: Arc::new(net::Meter::new(limits.budget)),
+            recorder,
             on_gone: Box::new(on_gone),
             on_trouble: Box::new(|session, text| {
                 if let Some(entry) = sessions().get_mut(&session) {
@@ -292,6 +298,8 @@ impl Gateway {
         for thread in threads {
             stopped &= thread.stop(hard);
         }
+        // Behind the media threads, whose last lines it writes.
+        stopped &= self.shared.recorder.as_ref().is_none_or(|recorder| recorder.stop(hard));
         let released = match lock(&self.runtime).take() {
             Some(runtime) => net::Runtime::release(runtime, hard.saturating_duration_since(Instant::now())),
             None => true,

@@ -37,6 +37,7 @@
 //! | calls from Asterisk, the control interface, `doctor` | `bin/mgw-rtp-shim/` (its `main.rs` has a map) |
 //! | connections, retries, limits | `net/` |
 //! | events, their JSON | `event`, `event_queue`, `docs/events.schema.json` |
+//! | flight records, running a room again | `engine/record`, `recorder`, `bin/mgw-replay/` |
 //! | threads, panics, life cycle | `media_thread`, `gateway`, `sys` |
 //!
 //! The whole story is in `docs/architecture.md`.
@@ -60,6 +61,7 @@ mod media_thread;
 mod metrics;
 pub mod net;
 pub mod provider;
+mod recorder;
 pub mod status;
 pub mod sys;
 #[cfg(feature = "telephony")]

@@ -18,13 +18,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use serde_json::Value;
 
 use crate::config::{Language, SessionConfig};
-use crate::engine::room::Room;
 use crate::engine::{Input, LeaveMode, Output, RoomId, SessionId, Verb};
 use crate::event::EventKind;
 use crate::event_queue::{EventQueue, Names};
 use crate::media_port::{EnginePort, Pushed, Retired};
 use crate::metrics::Metrics;
 use crate::net;
+use crate::recorder::{Recorder, TapedRoom};
 
 /// The clock's period.
 pub const PERIOD: Duration = Duration::from_millis(10);
@@ -90,6 +90,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What is spent at vendors.
     pub meter: Arc<net::Meter>,
+    /// Makes flight records, if they are wanted.
+    pub recorder: Option<Recorder>,
     /// Called when a session is gone for good.
     pub on_gone: Box<dyn Fn(SessionId) + Send + Sync>,
     /// Called with the text of a session's latest trouble.
@@ -168,7 +170,7 @@ struct Seat {
 }
 
 struct Hall {
-    room: Room,
+    room: TapedRoom,
     name: String,
     sessions: Vec<SessionId>,
 }
@@ -245,7 +247,7 @@ impl Media {
     }
 
     /// Runs one input through a room; a panic there is caught and the room rebuilt.
-    fn with_room(&mut self, id: RoomId, f: impl FnOnce(&mut Room, Duration)) {
+    fn with_room(&mut self, id: RoomId, f: impl FnOnce(&mut TapedRoom, Duration)) {
         let now = self.now();
         let Some(hall) = self.rooms.get_mut(&id) else { return };
         let done = catch_unwind(AssertUnwindSafe(|| f(&mut hall.room, now)));
@@ -295,7 +297,7 @@ impl Media {
             #[cfg(feature = "fault-injection")]
             Command::Panic(session) => {
                 if let Some(room) = self.sessions.get(&session).map(|s| s.room) {
-                    self.with_room(room, |room, _| room.inject_panic());
+                    self.with_room(room, TapedRoom::inject_panic);
                 }
             }
             #[cfg(feature = "fault-injection")]
@@ -322,7 +324,8 @@ impl Media {
             Some(room) => *room,
             None => {
                 let room = self.new_room();
-                let hall = Hall { room: Room::new(1), name: names.room.clone(), sessions: Vec::new() };
+                let engine = TapedRoom::new(self.shared.recorder.as_ref(), &names.room, 1);
+                let hall = Hall { room: engine, name: names.room.clone(), sessions: Vec::new() };
                 self.rooms.insert(room, hall);
                 self.names.insert(names.room.clone(), room);
                 self.shared.rooms.fetch_add(1, Ordering::Relaxed);
@@ -356,6 +359,16 @@ impl Media {
                 self.exchange(*session);
             }
             self.with_room(room, |room, now| room.handle(now, Input::Tick));
+            if let Some(why) = self.rooms.get_mut(&room).and_then(|h| h.room.record_trouble()) {
+                let message = format!("the flight record of this room ends early: {}; the call goes on", why.text());
+                for session in &sessions {
+                    self.tell(
+                        self.now(),
+                        *session,
+                        &EventKind::Error { code: "flight_record", message: message.clone() },
+                    );
+                }
+            }
             for session in &sessions {
                 if let Some(port) = self.sessions.get(session).and_then(|s| s.port.as_ref()) {
                     port.beat();
@@ -482,7 +495,7 @@ impl Media {
         let lost = catch_unwind(AssertUnwindSafe(|| (hall.room.in_flight(), hall.room.next_segment())));
         let (lost, next_segment) = lost.unwrap_or_default();
         let sessions = hall.sessions.clone();
-        hall.room = Room::new(next_segment + 1);
+        hall.room = hall.room.rebuilt(self.shared.recorder.as_ref(), &hall.name, next_segment + 1);
         self.names.insert(hall.name.clone(), id);
         self.rooms.insert(id, hall);
         self.net.close_room(old);
@@ -557,7 +570,7 @@ impl Media {
             self.input(session, Input::Leave { session, mode: LeaveMode::Now });
         }
         for room in self.rooms.keys().copied().collect::<Vec<_>>() {
-            self.with_room(room, |room, now| room.end(now));
+            self.with_room(room, TapedRoom::end);
         }
         let until = Instant::now() + Duration::from_secs(1);
         while !self.graves.is_empty() && Instant::now() < until {

@@ -26,6 +26,19 @@ macro_rules! choice {
                 self.as_str()
             }
         }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let word = String::deserialize(from)?;
+                Self::from_word(&word).ok_or_else(|| serde::de::Error::custom("a word that is not known here"))
+            }
+        }
     };
 }
 

@@ -53,7 +53,8 @@ Keys with white space or control characters in them are refused.
 `deepgram.mip_opt_out`, `elevenlabs.enable_logging` and the three `….region` keys say what vendors may keep
 and where they process it. A region and a base URL of the same vendor cannot both be given. Base URLs are
 `https` or `wss`; `http` and `ws` only to a loopback host. They hold no user, password or query.
-What people say is never logged; it leaves the library in events only.
+What people say is never logged; it leaves the library in events, and in flight records (`recorder.folder`) if they are
+wanted: those hold what was said and heard and are readable by their owner only.
 ";
 
 const LANGUAGES: &str = "

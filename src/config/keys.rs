@@ -147,9 +147,9 @@ pub static KEYS: &[Key] = &[
         "As `total_budget.stt_s`, for texts sent to synthesisers.").unit("characters"),
 
     gateway("recorder.folder", Kind::Text { max: 4096 }, "",
-        "Folder for flight records, one file for each room, which `mgw-replay` runs again. They hold what was said and heard. Not given: none are made."),
+        "Folder for flight records, one file for each room, which `mgw-replay` runs again. They hold what was said and heard, but no keys. Not given: none are made."),
     gateway("recorder.max_mb", int(1, 4096), "64",
-        "Most megabytes of one flight record; then it ends.").unit("MB"),
+        "Most megabytes of one flight record; then it ends, and the event `error` says so. A call of two at 16 kHz takes about 6 a minute.").unit("MB"),
 
     session("language", Kind::Language, "",
         "The language this session speaks. Must be given.").live(),

@@ -15,6 +15,7 @@ mod json;
 mod keys;
 mod languages;
 mod load;
+mod recorded;
 mod resolve;
 mod session;
 mod value;

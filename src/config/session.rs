@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::choices::{
     AloneCue, Choice, LedgerPolicy, MtProvider, Original, Overflow, Overlap, PendingCue, Speculation, SttProvider,
     TtsProvider,
@@ -45,7 +47,7 @@ pub struct RecorderConfig {
 }
 
 /// What may be sent to vendors; `None` is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Audio to recognisers.
     pub stt: Option<Duration>,
@@ -56,7 +58,7 @@ pub struct Budget {
 }
 
 /// Everything one session is set to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionConfig {
     /// Name of the profile it started from.
     pub profile: String,
@@ -145,7 +147,7 @@ pub struct SessionConfig {
 }
 
 /// The sync buffer of a listener.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlayoutConfig {
     /// Most translated speech that may wait.
     pub max: Duration,
@@ -162,7 +164,7 @@ pub struct PlayoutConfig {
 }
 
 /// When the ledger lets words go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerConfig {
     /// By what.
     pub policy: LedgerPolicy,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::choices::{
     DeepgramRegion, DeeplFormality, DeeplModelType, DeeplRegion, ElevenlabsRegion, MtProvider, SttProvider, TtsProvider,
 };
@@ -17,7 +19,7 @@ const FLUX_RATES: [u32; 5] = [8000, 16_000, 24_000, 44_100, 48_000];
 const AURA_RATES: [u32; 5] = [8000, 16_000, 24_000, 32_000, 48_000];
 
 /// Settings of Deepgram.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeepgramConfig {
     /// Key of the account.
     pub api_key: Secret,
@@ -46,7 +48,7 @@ pub struct DeepgramConfig {
 }
 
 /// Settings of DeepL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeeplConfig {
     /// Key of the account.
     pub api_key: Secret,
@@ -65,7 +67,7 @@ pub struct DeeplConfig {
 }
 
 /// Settings of ElevenLabs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ElevenlabsConfig {
     /// Key of the account.
     pub api_key: Secret,
@@ -86,7 +88,7 @@ pub struct ElevenlabsConfig {
 }
 
 /// Settings of Deepgram Flux.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FluxConfig {
     /// `model` of `/v2/listen`; `None` for one that fits the language.
     pub model: Option<String>,
@@ -99,7 +101,7 @@ pub struct FluxConfig {
 }
 
 /// Settings of Deepgram Aura.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuraConfig {
     /// `model`, which is the voice; `None` for one of the language.
     pub voice: Option<String>,
@@ -108,7 +110,7 @@ pub struct AuraConfig {
 }
 
 /// Settings of a server that speaks OpenAI's protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenaiConfig {
     /// Key of the account; `None` for a server on loopback that wants none.
     pub api_key: Option<Secret>,
@@ -121,7 +123,7 @@ pub struct OpenaiConfig {
 }
 
 /// Settings of LibreTranslate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibretranslateConfig {
     /// `api_key`, if the server wants one.
     pub api_key: Option<Secret>,

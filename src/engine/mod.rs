@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Language, SessionConfig};
 use crate::provider::{DirectEvent, LinkState, SpeechChunk, Stage, StageError, SttEvent};
 
@@ -20,6 +22,7 @@ pub mod measures;
 mod member;
 mod original;
 mod playout;
+pub mod record;
 pub mod resample;
 pub mod room;
 mod segment;
@@ -31,7 +34,7 @@ pub mod time;
 pub const RING_SAMPLES: usize = 24_576;
 
 /// A session's handle as C sees it: slot and generation, below 2^53 so that JSON readers keep it exact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 
 /// A room within one gateway; never used again.
@@ -39,11 +42,15 @@ pub struct SessionId(pub u64);
 pub struct RoomId(pub u64);
 
 /// A committed span of source speech; unique and increasing within its gateway's room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SegmentId(pub u64);
 
+/// A provider, as `stt.provider` and its like name it.
+pub type ProviderName = &'static str;
+
 /// How a session leaves its room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LeaveMode {
     /// Its last sentence still reaches the others.
     Drain,
@@ -51,14 +58,16 @@ pub enum LeaveMode {
     Now,
 }
 
-/// What happens to a room.
-#[derive(Clone, Debug)]
+/// What happens to a room. As JSON it is a line of a [flight record](record).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input<'a> {
     /// A session enters.
     Join {
         /// Who.
         session: SessionId,
         /// Its settings.
+        #[serde(with = "record::settings")]
         config: Arc<SessionConfig>,
     },
     /// A session leaves.
@@ -72,7 +81,8 @@ pub enum Input<'a> {
     Said {
         /// Who.
         session: SessionId,
-        /// Mono 16-bit PCM.
+        /// Mono 16-bit PCM; a record has it beside the input, because this only borrows it.
+        #[serde(skip)]
         samples: &'a [i16],
     },
     /// A stretch of `count` samples that the caller knows is missing (or was dropped): silence on the time line.
@@ -146,7 +156,8 @@ pub enum Input<'a> {
         /// Which stage.
         stage: Stage,
         /// Whose, as `stt.provider` and its like name it.
-        provider: &'static str,
+        #[serde(deserialize_with = "record::provider")]
+        provider: ProviderName,
         /// The new state.
         state: LinkState,
     },
@@ -155,6 +166,7 @@ pub enum Input<'a> {
         /// Whose.
         session: SessionId,
         /// The settings from now on.
+        #[serde(with = "record::settings")]
         config: Arc<SessionConfig>,
     },
     /// Speak this text to the session.
@@ -185,7 +197,8 @@ pub enum Input<'a> {
 }
 
 /// What `mgw_session_command` can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Drop what is queued for this session's ear; it is reported as not heard.
     Flush,
@@ -200,7 +213,7 @@ pub enum Verb {
 }
 
 /// A puller's counters, all in samples at its output rate since the last rate change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullTotals {
     /// Samples asked for, whatever was delivered.
     pub asked: u64,

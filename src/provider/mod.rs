@@ -25,8 +25,11 @@ pub mod text;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// One stage of the way from a voice to a voice in another language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Speech to text.
     Stt,
@@ -48,7 +51,7 @@ impl Stage {
 }
 
 /// A recognised word; `text` is how it is written (case and punctuation included).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Word {
     /// The word as written, with its punctuation.
     pub text: String,
@@ -61,7 +64,7 @@ pub struct Word {
 }
 
 /// A recognition result for one span of speech.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
     /// The whole text of the span, as the provider formats it.
     pub text: String,
@@ -76,7 +79,8 @@ pub struct Transcript {
 }
 
 /// What a recogniser reports, in session time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SttEvent {
     /// Somebody began to speak.
     SpeechStarted {
@@ -130,7 +134,8 @@ pub enum SttEvent {
 }
 
 /// What to do about a provider's error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// A passing fault of the connection: try again at once.
     RetryNow,
@@ -158,7 +163,7 @@ impl ErrorClass {
 }
 
 /// A provider's failure, as an operator needs it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageError {
     /// What to do about it.
     pub class: ErrorClass,
@@ -171,7 +176,8 @@ pub struct StageError {
 }
 
 /// The state of one provider connection, reported whenever it changes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LinkState {
     /// Being opened.
     Connecting,
@@ -192,9 +198,11 @@ pub enum LinkState {
 }
 
 /// A piece of synthesised speech for one segment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SpeechChunk {
     /// Mono 16-bit PCM at the rate the connection was opened with.
+    #[serde(with = "crate::engine::record::pcm")]
     Audio(Vec<i16>),
     /// The audio given so far ends with a whole word (or clause): it speaks the text of the job up to this
     /// byte, which lies on a character's border. `Reached(0)` before the first audio says that such marks will
@@ -210,7 +218,8 @@ pub enum SpeechChunk {
 ///
 /// The seam for speech-to-speech: the engine makes an ordinary segment of it, with ledger, order,
 /// playout and marks as for the cascade.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DirectEvent {
     /// A span of source speech was understood and its translation begins.
     Begin(Transcript),
