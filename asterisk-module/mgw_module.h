@@ -9,8 +9,8 @@
  *   - mgw_watch.c has one thread that looks at the calls with TRANSLATE every 20 ms and plays on where a phone is silent
  *     (mgw_carrier.c).
  *   - mgw_events.c has one thread that fetches mgw's events.
- *   Order of locks: channel, audiohook, hook->ref_lock; a leg's lock is taken last and alone. The watcher never holds
- *   two locks at a time.
+ *   Order of locks: channel, audiohook, hook->ref_lock; a leg's lock is taken last and alone. The watcher only tries
+ *   the locks of channels and bridges: a call whose lock is stuck does without it for this tick, all others go on.
  */
 #ifndef MGW_MODULE_H
 #define MGW_MODULE_H
@@ -24,7 +24,18 @@
 #include "asterisk/slinfactory.h"
 #include "asterisk/utils.h"
 
+#include <time.h>
+
 #include <mgw.h>
+
+/* Microseconds of a clock that nobody sets. */
+static inline int64_t mgw_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
 
 /* ---- The gateway (app_mgw.c) ---- */
 
@@ -203,9 +214,11 @@ struct mgw_flow {
 	unsigned int rate_out;
 	/* Carriers that were queued and have not come by. */
 	int carriers;
-	/* How much may be pulled now, in microseconds of audio, and since when. */
+	/* How much may be pulled now, in microseconds of audio, and since when (mgw_now_us). */
 	int64_t allowance;
-	struct timeval filled;
+	int64_t filled;
+	/* The last pull found no life in the library. */
+	int dead;
 	/* Frames that came by since it is active, carriers included; those left as they were. */
 	unsigned long frames;
 	unsigned long originals;
@@ -237,20 +250,26 @@ struct mgw_hook {
 	struct mgw_leg *far;
 	/* Frames that had been left as they were when it was looked at last, and since when the library shows no life. */
 	unsigned long originals;
-	struct timeval without;
+	int64_t without;
 	char peer[AST_MAX_UNIQUEID];
 	char peer_name[AST_CHANNEL_NAME];
+	/* When that peer was last seen alone with the channel, since when nobody is there, and when a session for the peer
+	 * is to be tried again. */
+	int64_t together;
+	int64_t waiting;
+	int64_t retry;
 	struct mgw_carrier {
 		struct ast_trans_pvt *path;
 		struct ast_format *format;
 		/* When frames of the phone itself came last, and when the next carrier is due. */
-		struct timeval real;
-		struct timeval next;
+		int64_t real;
+		int64_t next;
 		/* Carriers queued since it is active, and the most frames that came by beyond them. */
 		unsigned long queued;
 		long beyond;
 	} carrier[2];
-	/* Fixed. */
+	/* Fixed. The number is higher than that of every hook before it. */
+	int number;
 	char from[65];
 	char to[65];
 	char room[128];
