@@ -118,6 +118,9 @@ struct mgw_leg {
 	unsigned int ends_alone:1;
 	unsigned int module_ref:1;
 	unsigned int closing:1;
+	unsigned int gone:1;
+	/* When it was closed (mgw_now_us). */
+	int64_t closed_at;
 	/* The room has ended for it: atomic. */
 	int ended;
 	/* What the events told. */
@@ -164,8 +167,12 @@ struct mgw_leg *mgw_leg_find(mgw_session session);
 struct mgw_leg *mgw_leg_of_channel(const char *channel, enum mgw_role role);
 /* All legs. */
 struct ao2_container *mgw_legs(void);
-/* The library has closed it: out of the list, and partners are told. */
+/* The library has closed it: out of the list, and partners are told. More than once is no harm. */
 void mgw_leg_gone(struct mgw_leg *leg);
+/* Removes legs of whose end the library should have told by now: its events are dropped when too many wait. */
+void mgw_legs_sweep(void);
+/* How many legs are not closing. */
+int mgw_legs_live(void);
 /* The rate at which a channel's codec works, as far as the library carries it. The channel must not be locked. */
 unsigned int mgw_channel_rate(struct ast_channel *chan);
 /* While the library shows no life, callers of a room hear each other's own voices all the same: what one says goes to the
@@ -308,6 +315,8 @@ void mgw_drive(struct mgw_hook *hook, struct ast_channel *chan, int i);
 
 int mgw_watch_start(void);
 void mgw_watch_stop(void);
+/* How many hooks are watched. */
+int mgw_watch_count(void);
 int mgw_watch_add(struct mgw_hook *hook);
 /* Calls back for each hook that is watched. */
 void mgw_watch_each(void (*fn)(struct mgw_hook *hook, void *data), void *data);
@@ -323,6 +332,7 @@ void mgw_log_debug(int on);
 int mgw_log_debugging(void);
 
 int mgw_cli_register(void);
+/* Returns -1 when a command is at work and so still there; mgw_cli_register() brings back the others. */
 int mgw_cli_unregister(void);
 
 #endif

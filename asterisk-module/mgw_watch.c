@@ -50,6 +50,11 @@ int mgw_watch_add(struct mgw_hook *hook)
 	return ao2_link(hooks, hook) ? 0 : -1;
 }
 
+int mgw_watch_count(void)
+{
+	return hooks ? ao2_container_count(hooks) : 0;
+}
+
 void mgw_watch_each(void (*fn)(struct mgw_hook *hook, void *data), void *data)
 {
 	struct ao2_iterator i = ao2_iterator_init(hooks, 0);
@@ -471,6 +476,7 @@ static void round_of(unsigned int n)
 	if (n % 5) {
 		return;
 	}
+	mgw_legs_sweep();
 	AST_LIST_TRAVERSE_SAFE_BEGIN(&heirs, heir, entry) {
 		if (inherit(heir)) {
 			AST_LIST_REMOVE_CURRENT(entry);
