@@ -273,11 +273,22 @@ static void store_fixup(void *data, struct ast_channel *old_chan, struct ast_cha
 	ao2_cleanup(other);
 }
 
+static void live_free(struct mgw_live *live)
+{
+	ast_free(live->key);
+	ast_free(live->value);
+	ast_free(live);
+}
+
 static void hook_destroy(void *data)
 {
 	struct mgw_hook *hook = data;
+	struct mgw_live *live;
 	int i;
 
+	while ((live = AST_LIST_REMOVE_HEAD(&hook->live, entry))) {
+		live_free(live);
+	}
 	for (i = 0; i < 2; i++) {
 		if (hook->carrier[i].path) {
 			ast_translator_free_path(hook->carrier[i].path);
@@ -288,6 +299,39 @@ static void hook_destroy(void *data)
 	ast_mutex_destroy(&hook->ref_lock);
 	/* The last line of ours that runs for this call. */
 	ast_module_unref(AST_MODULE_SELF);
+}
+
+void mgw_hook_new_room(struct mgw_hook *hook)
+{
+	static int rooms;
+
+	snprintf(hook->room, sizeof(hook->room), "%.100s-%d", hook->uniqueid, ast_atomic_fetchadd_int(&rooms, 1) + 1);
+}
+
+void mgw_hook_remember(struct mgw_hook *hook, enum mgw_role role, const char *key, const char *value)
+{
+	struct mgw_live *live = ast_calloc(1, sizeof(*live)), *old;
+
+	if (!live) {
+		return;
+	}
+	live->role = role;
+	live->key = ast_strdup(key);
+	live->value = ast_strdup(value);
+	if (!live->key || !live->value) {
+		live_free(live);
+		return;
+	}
+	ast_mutex_lock(&hook->ref_lock);
+	AST_LIST_TRAVERSE_SAFE_BEGIN(&hook->live, old, entry) {
+		if (old->role == role && !strcmp(old->key, key)) {
+			AST_LIST_REMOVE_CURRENT(entry);
+			live_free(old);
+		}
+	}
+	AST_LIST_TRAVERSE_SAFE_END;
+	AST_LIST_INSERT_TAIL(&hook->live, live, entry);
+	ast_mutex_unlock(&hook->ref_lock);
 }
 
 static struct mgw_hook *hook_new(struct ast_channel *chan, const char *from, const char *to)
@@ -310,8 +354,7 @@ static struct mgw_hook *hook_new(struct ast_channel *chan, const char *from, con
 	ast_copy_string(hook->linkedid, ast_channel_linkedid(chan), sizeof(hook->linkedid));
 	ast_channel_unlock(chan);
 	hook->number = ast_atomic_fetchadd_int(&numbers, 1) + 1;
-	/* One room for each time it is switched on: what was on its way in the last one does not come back. */
-	snprintf(hook->room, sizeof(hook->room), "%.100s-%d", hook->uniqueid, hook->number);
+	mgw_hook_new_room(hook);
 	return hook;
 }
 
@@ -323,6 +366,8 @@ struct mgw_leg *mgw_hook_leg(struct mgw_hook *hook, enum mgw_role role, int prob
 	/* A guess is good enough where the channel is busy: the first frames tell. */
 	unsigned int rate = 16000;
 	char alone[32];
+	struct mgw_live *live;
+	struct mgw_leg *leg;
 	struct mgw_leg_options options = {
 		.role = role,
 		.profile = profile ? who : MGW_TRANSLATE_PROFILE,
@@ -342,7 +387,17 @@ struct mgw_leg *mgw_hook_leg(struct mgw_hook *hook, enum mgw_role role, int prob
 	}
 	ao2_cleanup(chan);
 	options.rate = rate;
-	return mgw_leg_open(&options, why, size);
+	leg = mgw_leg_open(&options, why, size);
+	if (leg && !probe) {
+		ast_mutex_lock(&hook->ref_lock);
+		AST_LIST_TRAVERSE(&hook->live, live, entry) {
+			if (live->role == role) {
+				mgw_session_set(leg->session, live->key, live->value, NULL, 0);
+			}
+		}
+		ast_mutex_unlock(&hook->ref_lock);
+	}
+	return leg;
 }
 
 struct mgw_hook *mgw_hook_of(struct ast_channel *chan)

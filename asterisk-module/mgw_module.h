@@ -19,6 +19,7 @@
 
 #include "asterisk/audiohook.h"
 #include "asterisk/channel.h"
+#include "asterisk/linkedlists.h"
 #include "asterisk/lock.h"
 #include "asterisk/module.h"
 #include "asterisk/slinfactory.h"
@@ -231,6 +232,14 @@ struct mgw_flow {
 	unsigned long originals;
 };
 
+/* A setting that was changed in mid-call. */
+struct mgw_live {
+	enum mgw_role role;
+	char *key;
+	char *value;
+	AST_LIST_ENTRY(mgw_live) entry;
+};
+
 /* 120 ms at 192 kHz: the longest frame that the library takes at once. */
 #define MGW_SCRATCH 23040
 
@@ -238,8 +247,10 @@ struct mgw_flow {
 struct mgw_hook {
 	/* First: Asterisk hands us this. */
 	struct ast_audiohook audiohook;
-	/* Guards `chan`. */
+	/* Guards `chan` and `live`. */
 	ast_mutex_t ref_lock;
+	/* For the sessions that come after those of now. */
+	AST_LIST_HEAD_NOLOCK(, mgw_live) live;
 	/* Referenced; NULL once the hook is off the channel. */
 	struct ast_channel *chan;
 	/* Off by Set(TRANSLATE()=off): nothing is moved to the peer. */
@@ -265,6 +276,9 @@ struct mgw_hook {
 	int64_t together;
 	int64_t waiting;
 	int64_t retry;
+	/* One for each pair that talks; the channel's MGW_ROOM is still to be told of it. */
+	char room[128];
+	int room_news;
 	struct mgw_carrier {
 		struct ast_trans_pvt *path;
 		struct ast_format *format;
@@ -279,7 +293,6 @@ struct mgw_hook {
 	int number;
 	char from[65];
 	char to[65];
-	char room[128];
 	char channel[AST_CHANNEL_NAME];
 	char uniqueid[AST_MAX_UNIQUEID];
 	char linkedid[AST_MAX_UNIQUEID];
@@ -293,7 +306,11 @@ int mgw_hook_on(struct ast_channel *chan);
 struct mgw_hook *mgw_hook_of(struct ast_channel *chan);
 /* A reference to the hook's channel, or NULL when it is off. */
 struct ast_channel *mgw_hook_channel(struct mgw_hook *hook);
-/* Opens a leg of the hook: near or far. */
+/* A room for the next pair: what was on its way in the last one is not for the ears of the next. */
+void mgw_hook_new_room(struct mgw_hook *hook);
+/* Keeps a live setting for the sessions to come. */
+void mgw_hook_remember(struct mgw_hook *hook, enum mgw_role role, const char *key, const char *value);
+/* Opens a leg of the hook, near or far, with the live settings that it had. */
 struct mgw_leg *mgw_hook_leg(struct mgw_hook *hook, enum mgw_role role, int probe, char *why, size_t size);
 
 /* CPU time of the callbacks, while it is measured (mgw_cost.c). */

@@ -14,6 +14,7 @@
 #include "asterisk/bridge.h"
 #include "asterisk/bridge_channel.h"
 #include "asterisk/bridge_technology.h"
+#include "asterisk/core_local.h"
 #include "asterisk/linkedlists.h"
 #include "asterisk/pbx.h"
 
@@ -30,6 +31,8 @@
 #define GONE_US 2000000
 /* A session that could not be opened is tried again so much later. */
 #define RETRY_US 5000000
+/* Local channels one behind the other that are followed. */
+#define LOCAL_HOPS 8
 
 static struct ao2_container *hooks;
 static pthread_t thread = AST_PTHREADT_NULL;
@@ -119,6 +122,57 @@ static int members(struct ast_bridge *bridge, const struct ast_channel *chan, st
 	return 0;
 }
 
+/* What a call through Local channels is at their other end, which is what is heard through them: active, or why not.
+ * Returns -1 when something is locked just now. */
+static int behind(struct ast_channel *first, enum mgw_hook_state *state)
+{
+	struct ast_channel *chan = ast_channel_ref(first), *other;
+	struct ast_bridge *bridge;
+	struct company company;
+	int hop, up, held, local, res = 0;
+
+	*state = MGW_HOOK_ACTIVE;
+	for (hop = 0; chan && hop < LOCAL_HOPS; hop++) {
+		if (ast_channel_trylock(chan)) {
+			res = -1;
+			break;
+		}
+		up = ast_channel_state(chan) == AST_STATE_UP;
+		held = holds(chan);
+		local = !strcmp(ast_channel_tech(chan)->type, "Local");
+		other = local ? ast_local_get_peer(chan) : NULL;
+		ast_channel_unlock(chan);
+		ast_channel_unref(chan);
+		chan = NULL;
+		if (!up || held || !local || !other) {
+			*state = !up ? MGW_HOOK_WAITING : held ? MGW_HOOK_HELD : local ? MGW_HOOK_WAITING : MGW_HOOK_ACTIVE;
+			ao2_cleanup(other);
+			break;
+		}
+		if (ast_channel_trylock(other)) {
+			ast_channel_unref(other);
+			res = -1;
+			break;
+		}
+		held = holds(other) || ast_channel_stream(other) || ast_channel_generator(other);
+		bridge = ast_channel_get_bridge(other);
+		ast_channel_unlock(other);
+		memset(&company, 0, sizeof(company));
+		res = !held && bridge ? members(bridge, other, &company) : 0;
+		ao2_cleanup(bridge);
+		ast_channel_unref(other);
+		if (held || company.count > 2 || company.suspended || company.count < 2 || !company.conversation) {
+			*state = company.count > 2 ? MGW_HOOK_SUSPENDED
+				: held || company.suspended ? MGW_HOOK_HELD : MGW_HOOK_WAITING;
+			ao2_cleanup(company.peer);
+			break;
+		}
+		chan = company.peer;
+	}
+	ao2_cleanup(chan);
+	return res;
+}
+
 /* Whether a locked channel has a hook that comes before this one and works. */
 static int outranked(const struct mgw_hook *hook, struct ast_channel *peer)
 {
@@ -140,6 +194,7 @@ static int look(struct mgw_hook *hook, struct ast_channel *chan, struct view *vi
 {
 	struct company company;
 	struct ast_channel *peer;
+	enum mgw_hook_state far;
 	int held, up, busy;
 
 	memset(view, 0, sizeof(*view));
@@ -172,11 +227,15 @@ static int look(struct mgw_hook *hook, struct ast_channel *chan, struct view *vi
 	ast_copy_string(view->peer, ast_channel_uniqueid(peer), sizeof(view->peer));
 	ast_copy_string(view->peer_name, ast_channel_name(peer), sizeof(view->peer_name));
 	ast_channel_unlock(peer);
+	if (behind(peer, &far)) {
+		ast_channel_unref(peer);
+		return -1;
+	}
 	ast_channel_unref(peer);
 	view->state = company.count > 2 ? MGW_HOOK_SUSPENDED
 		: !up || company.count < 2 ? MGW_HOOK_WAITING
 		: busy ? MGW_HOOK_PEER
-		: held ? MGW_HOOK_HELD : MGW_HOOK_ACTIVE;
+		: held ? MGW_HOOK_HELD : far;
 	if (company.count == 2 && !strcmp(view->peer, hook->peer)) {
 		hook->together = mgw_now_us();
 	}
@@ -219,14 +278,37 @@ static void passivate(struct mgw_hook *hook)
 	ast_audiohook_unlock(&hook->audiohook);
 }
 
+/* What was said to the last peer and is still on its way, in translation or in a voice, is not for the next one to hear:
+ * both talk in a new room, and the old sessions finish in theirs. */
+static void other_room(struct mgw_hook *hook)
+{
+	char last[sizeof(hook->room)], why[512] = "";
+	struct mgw_leg *near;
+
+	ast_copy_string(last, hook->room, sizeof(last));
+	mgw_hook_new_room(hook);
+	near = mgw_hook_leg(hook, MGW_ROLE_NEAR, 0, why, sizeof(why));
+	if (!near) {
+		ast_log(LOG_WARNING, "%s: no new room for %s: %s\n", hook->channel, hook->peer_name, why);
+		ast_copy_string(hook->room, last, sizeof(hook->room));
+		return;
+	}
+	mgw_leg_close(hook->near, MGW_DRAIN);
+	hook->near = near;
+	hook->room_news = 1;
+}
+
 /* The session of the peer that is there now. Returns 0 when there is one. */
 static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, size_t size)
 {
 	if (strcmp(hook->peer, view->peer)) {
+		/* Somebody else speaks and hears from now on. */
 		if (hook->far) {
-			/* Somebody else speaks from now on: what the last one said is finished, and recognition begins anew. */
 			mgw_leg_close(hook->far, MGW_DRAIN);
 			hook->far = NULL;
+		}
+		if (hook->peer[0]) {
+			other_room(hook);
 		}
 		ast_copy_string(hook->peer, view->peer, sizeof(hook->peer));
 		ast_copy_string(hook->peer_name, view->peer_name, sizeof(hook->peer_name));
@@ -246,7 +328,7 @@ static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, si
 	}
 	ast_audiohook_lock(&hook->audiohook);
 	/* The next frames say at which rate. */
-	hook->flow[1].rate_in = hook->flow[0].rate_out = 0;
+	hook->flow[0].rate_in = hook->flow[0].rate_out = hook->flow[1].rate_in = hook->flow[1].rate_out = 0;
 	ast_audiohook_unlock(&hook->audiohook);
 	return 0;
 }
@@ -452,6 +534,11 @@ static void watch(struct mgw_hook *hook)
 	if (!look(hook, chan, &view)) {
 		become(hook, &view);
 		forget_peer(hook);
+		if (hook->room_news && !ast_channel_trylock(chan)) {
+			pbx_builtin_setvar_helper(chan, "MGW_ROOM", hook->room);
+			hook->room_news = 0;
+			ast_channel_unlock(chan);
+		}
 		if (hook->state == MGW_HOOK_ACTIVE) {
 			mgw_drive(hook, chan, 0);
 			mgw_drive(hook, chan, 1);
