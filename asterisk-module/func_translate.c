@@ -27,9 +27,8 @@
 			any time. It translates while the channel is in a bridge with exactly one other party, both have answered and
 			neither holds. Everything else passes untouched: ringing, early media, music on hold, announcements,
 			parking, queues. With three or more in the bridge it is suspended.</para>
-			<para>When the other party changes, translation goes on with the new one. When the channel itself leaves and
-			the other party stays in a call (an attended transfer, for example), it moves there with the languages
-			exchanged.</para>
+			<para>When the other party changes, translation goes on with the new one. When the channel itself passes the
+			other party on (a blind or attended transfer), it moves there with the languages exchanged.</para>
 			<para>Languages are taken from profile <literal>translate</literal> of <filename>mgw.conf</filename>, which
 			need not be there; voices and the like may be set in it.</para>
 			<para>Read, it is <literal>off</literal> or the state: <literal>waiting</literal>,

@@ -327,7 +327,8 @@ static int take(struct ast_cli_entry *list, size_t n)
 	for (; n--; list++) {
 		if (list->command) {
 			ast_cli_unregister(list);
-			busy |= list->command != NULL;
+			/* Asterisk looks at the count before it takes the lock. */
+			busy |= list->command || __atomic_load_n(&list->inuse, __ATOMIC_ACQUIRE);
 		}
 	}
 	return busy;

@@ -81,6 +81,34 @@ fn a_blind_transfer_by_the_hooked_caller_moves_translation_to_the_callee() {
     });
 }
 
+/// The callee goes on by the dialplan and talks to somebody later: an ordinary end, and no transfer.
+#[test]
+fn a_callee_that_goes_on_alone_after_the_caller_s_hang_up_is_not_translated() {
+    scene(|gateway, _, _| {
+        let events = gateway.listen();
+        let b = waiting(gateway, 0);
+        let c = waiting(gateway, 1);
+        let a = LightPhone::call(gateway, "4970", &[]);
+        a.wait_up();
+        wait_state(gateway, "active");
+        converse(&a, &b, 0);
+        a.hang_up();
+        let bridges = || gateway.rx("bridge show all").lines().count() - 1;
+        wait_for("the end of the call", 30 * S, || bridges() == 0);
+        wait_for("the next talk", 30 * S, || bridges() == 1);
+        std::thread::sleep(2 * S);
+        assert_eq!((states(gateway), sessions(gateway)), (vec![], 0));
+        let from = c.heard().len();
+        b.say(&talk("es", 100, 1));
+        wait_words("the original", 5, || c.heard_from(from));
+        assert_eq!(words(&c.heard_from(from), "es"), (100..105).collect::<Vec<_>>());
+        b.hang_up();
+        c.wait_gone();
+        let told = events.events("MGWTranslate");
+        assert!(told.iter().all(|e| e["State"] != "moved" && e["State"] != "lost"), "{told:?}");
+    });
+}
+
 #[test]
 fn an_attended_transfer_by_either_side_keeps_translation() {
     scene(|gateway, _, round| {
