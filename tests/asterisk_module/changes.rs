@@ -62,6 +62,34 @@ fn a_blind_transfer_by_the_callee_brings_another_callee() {
     });
 }
 
+/// What the caller said to the first callee is still in translation or becomes a voice when the second one is there.
+#[test]
+fn what_was_said_to_one_callee_is_not_spoken_to_the_next() {
+    let cloud = Cloud::start("[mt]\nlatency_ms = 800\n[tts]\nfirst_audio_ms = 1500\n");
+    let gateway = gateway(&cloud);
+    let events = gateway.listen();
+    let c = waiting(&gateway, 1);
+    let (a, b) = pair(&gateway, 0);
+    wait_state(&gateway, "active");
+    let channel = hooked(&gateway);
+    let get = |name: &str| gateway.action("Getvar", &[("Channel", &channel), ("Variable", name)]).remove("Value");
+    let first = get("MGW_ROOM");
+    set(&gateway, &channel, "MGW(gain.original_db,far)", "-40");
+    a.say(&talk("en", 0, 1));
+    wait_for("the sentence", 30 * S, || events.events("MGWTranscript").iter().any(|e| e["Final"] == "yes"));
+    b.transfer("4201");
+    b.hang_up();
+    wait_for("another room", 30 * S, || get("MGW_ROOM") != first && states(&gateway) == ["active"]);
+    assert_eq!(get("MGW(room,far)"), get("MGW_ROOM"));
+    a.say(&talk("en", 100, 1));
+    wait_words("the second sentence", 5, || c.heard());
+    std::thread::sleep(2 * S);
+    assert_eq!(words(&c.heard(), "es"), (100..105).collect::<Vec<_>>());
+    a.hang_up();
+    c.wait_gone();
+    wait_empty(&gateway);
+}
+
 #[test]
 fn a_blind_transfer_by_the_hooked_caller_moves_translation_to_the_callee() {
     scene(|gateway, _, _| {
