@@ -300,13 +300,6 @@ static void hook_destroy(void *data)
 	ast_module_unref(AST_MODULE_SELF);
 }
 
-void mgw_hook_new_room(struct mgw_hook *hook)
-{
-	static int rooms;
-
-	snprintf(hook->room, sizeof(hook->room), "%.100s-%d", hook->uniqueid, ast_atomic_fetchadd_int(&rooms, 1) + 1);
-}
-
 void mgw_hook_remember(struct mgw_hook *hook, enum mgw_role role, const char *key, const char *value)
 {
 	struct mgw_live *live = ast_calloc(1, sizeof(*live)), *old;
@@ -353,7 +346,8 @@ static struct mgw_hook *hook_new(struct ast_channel *chan, const char *from, con
 	ast_copy_string(hook->linkedid, ast_channel_linkedid(chan), sizeof(hook->linkedid));
 	ast_channel_unlock(chan);
 	hook->number = ast_atomic_fetchadd_int(&numbers, 1) + 1;
-	mgw_hook_new_room(hook);
+	/* One room for each time it is switched on: what was on its way in the last one does not come back. */
+	snprintf(hook->room, sizeof(hook->room), "%.100s-%d", hook->uniqueid, hook->number);
 	return hook;
 }
 

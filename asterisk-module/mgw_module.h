@@ -276,9 +276,6 @@ struct mgw_hook {
 	int64_t together;
 	int64_t waiting;
 	int64_t retry;
-	/* One for each pair that talks; the channel's MGW_ROOM is still to be told of it. */
-	char room[128];
-	int room_news;
 	struct mgw_carrier {
 		struct ast_trans_pvt *path;
 		struct ast_format *format;
@@ -293,6 +290,7 @@ struct mgw_hook {
 	int number;
 	char from[65];
 	char to[65];
+	char room[128];
 	char channel[AST_CHANNEL_NAME];
 	char uniqueid[AST_MAX_UNIQUEID];
 	char linkedid[AST_MAX_UNIQUEID];
@@ -306,8 +304,6 @@ int mgw_hook_on(struct ast_channel *chan);
 struct mgw_hook *mgw_hook_of(struct ast_channel *chan);
 /* A reference to the hook's channel, or NULL when it is off. */
 struct ast_channel *mgw_hook_channel(struct mgw_hook *hook);
-/* A room for the next pair: what was on its way in the last one is not for the ears of the next. */
-void mgw_hook_new_room(struct mgw_hook *hook);
 /* Keeps a live setting for the sessions to come. */
 void mgw_hook_remember(struct mgw_hook *hook, enum mgw_role role, const char *key, const char *value);
 /* Opens a leg of the hook, near or far, with the live settings that it had. */

@@ -278,37 +278,16 @@ static void passivate(struct mgw_hook *hook)
 	ast_audiohook_unlock(&hook->audiohook);
 }
 
-/* What was said to the last peer and is still on its way, in translation or in a voice, is not for the next one to hear:
- * both talk in a new room, and the old sessions finish in theirs. */
-static void other_room(struct mgw_hook *hook)
-{
-	char last[sizeof(hook->room)], why[512] = "";
-	struct mgw_leg *near;
-
-	ast_copy_string(last, hook->room, sizeof(last));
-	mgw_hook_new_room(hook);
-	near = mgw_hook_leg(hook, MGW_ROLE_NEAR, 0, why, sizeof(why));
-	if (!near) {
-		ast_log(LOG_WARNING, "%s: no new room for %s: %s\n", hook->channel, hook->peer_name, why);
-		ast_copy_string(hook->room, last, sizeof(hook->room));
-		return;
-	}
-	mgw_leg_close(hook->near, MGW_DRAIN);
-	hook->near = near;
-	hook->room_news = 1;
-}
-
 /* The session of the peer that is there now. Returns 0 when there is one. */
 static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, size_t size)
 {
 	if (strcmp(hook->peer, view->peer)) {
-		/* Somebody else speaks and hears from now on. */
 		if (hook->far) {
+			/* Somebody else speaks from now on: what the last one said is finished, and recognition begins anew. What
+			 * was said to the last one is not spoken to the next: the library queues it for who is there when it is
+			 * recognised, and ends the recogniser of a session that is left alone. */
 			mgw_leg_close(hook->far, MGW_DRAIN);
 			hook->far = NULL;
-		}
-		if (hook->peer[0]) {
-			other_room(hook);
 		}
 		ast_copy_string(hook->peer, view->peer, sizeof(hook->peer));
 		ast_copy_string(hook->peer_name, view->peer_name, sizeof(hook->peer_name));
@@ -328,7 +307,7 @@ static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, si
 	}
 	ast_audiohook_lock(&hook->audiohook);
 	/* The next frames say at which rate. */
-	hook->flow[0].rate_in = hook->flow[0].rate_out = hook->flow[1].rate_in = hook->flow[1].rate_out = 0;
+	hook->flow[1].rate_in = hook->flow[0].rate_out = 0;
 	ast_audiohook_unlock(&hook->audiohook);
 	return 0;
 }
@@ -534,11 +513,6 @@ static void watch(struct mgw_hook *hook)
 	if (!look(hook, chan, &view)) {
 		become(hook, &view);
 		forget_peer(hook);
-		if (hook->room_news && !ast_channel_trylock(chan)) {
-			pbx_builtin_setvar_helper(chan, "MGW_ROOM", hook->room);
-			hook->room_news = 0;
-			ast_channel_unlock(chan);
-		}
 		if (hook->state == MGW_HOOK_ACTIVE) {
 			mgw_drive(hook, chan, 0);
 			mgw_drive(hook, chan, 1);
