@@ -326,6 +326,31 @@ void mgw_hook_cost(struct mgw_hook_cost *cost);
 /* Plays on in direction i (as in hook->flow) where the partner sends nothing (mgw_carrier.c). The watcher's alone. */
 void mgw_drive(struct mgw_hook *hook, struct ast_channel *chan, int i);
 
+/* What there is to see (mgw_look.c); the bridge is referenced. */
+struct mgw_view {
+	enum mgw_hook_state state;
+	struct ast_bridge *bridge;
+	char peer[AST_MAX_UNIQUEID];
+	char peer_name[AST_CHANNEL_NAME];
+};
+
+/* What there is to know about a bridge. */
+struct mgw_company {
+	unsigned int count;
+	/* No parking lot and the like; of two, no conference either. */
+	int conversation;
+	int two;
+	/* Somebody is taken out of it for a while. */
+	int suspended;
+	/* One who is not the channel that asks: referenced, or NULL. */
+	struct ast_channel *peer;
+};
+
+/* Who is in a bridge besides `chan`; -1 when it is busy just now. */
+int mgw_members(struct ast_bridge *bridge, const struct ast_channel *chan, struct mgw_company *company);
+/* Returns -1 when something is locked just now: the next tick is soon enough. */
+int mgw_look(struct mgw_hook *hook, struct ast_channel *chan, struct mgw_view *view);
+
 int mgw_watch_start(void);
 void mgw_watch_stop(void);
 /* How many hooks are watched. */

@@ -13,8 +13,6 @@
 #include "asterisk/astobj2.h"
 #include "asterisk/bridge.h"
 #include "asterisk/bridge_channel.h"
-#include "asterisk/bridge_technology.h"
-#include "asterisk/core_local.h"
 #include "asterisk/linkedlists.h"
 #include "asterisk/pbx.h"
 
@@ -31,8 +29,6 @@
 #define GONE_US 2000000
 /* A session that could not be opened is tried again so much later. */
 #define RETRY_US 5000000
-/* Local channels one behind the other that are followed. */
-#define LOCAL_HOPS 8
 
 static struct ao2_container *hooks;
 static pthread_t thread = AST_PTHREADT_NULL;
@@ -68,178 +64,6 @@ void mgw_watch_each(void (*fn)(struct mgw_hook *hook, void *data), void *data)
 		ao2_ref(hook, -1);
 	}
 	ao2_iterator_destroy(&i);
-}
-
-/* ---- What is to be done now ---- */
-
-struct view {
-	enum mgw_hook_state state;
-	struct ast_bridge *bridge;
-	char peer[AST_MAX_UNIQUEID];
-	char peer_name[AST_CHANNEL_NAME];
-};
-
-/* Whether a locked channel holds the other, or is held and hears music. */
-static int holds(struct ast_channel *chan)
-{
-	return ast_channel_hold_state(chan) == AST_CONTROL_HOLD || ast_test_flag(ast_channel_flags(chan), AST_FLAG_MOH);
-}
-
-/* What there is to know about a bridge. */
-struct company {
-	unsigned int count;
-	/* No parking lot and the like; of two, no conference either. */
-	int conversation;
-	int two;
-	/* Somebody is taken out of it for a while. */
-	int suspended;
-	/* One who is not the channel that asks: referenced, or NULL. */
-	struct ast_channel *peer;
-};
-
-/* Who is in a bridge besides `chan`; -1 when it is busy just now. */
-static int members(struct ast_bridge *bridge, const struct ast_channel *chan, struct company *company)
-{
-	struct ast_bridge_channel *member;
-	unsigned int can;
-
-	memset(company, 0, sizeof(*company));
-	if (ast_bridge_trylock(bridge)) {
-		return -1;
-	}
-	company->count = bridge->num_channels;
-	can = bridge->technology ? bridge->technology->capabilities : AST_BRIDGE_CAPABILITY_HOLDING;
-	company->conversation = !bridge->dissolved && !(can & AST_BRIDGE_CAPABILITY_HOLDING);
-	company->two = company->conversation && company->count == 2
-		&& (can & (AST_BRIDGE_CAPABILITY_1TO1MIX | AST_BRIDGE_CAPABILITY_NATIVE));
-	AST_LIST_TRAVERSE(&bridge->channels, member, entry) {
-		company->suspended |= member->suspended;
-		if (!company->peer && member->chan != chan) {
-			company->peer = ast_channel_ref(member->chan);
-		}
-	}
-	ast_bridge_unlock(bridge);
-	return 0;
-}
-
-/* What a call through Local channels is at their other end, which is what is heard through them: active, or why not.
- * Returns -1 when something is locked just now. */
-static int behind(struct ast_channel *first, enum mgw_hook_state *state)
-{
-	struct ast_channel *chan = ast_channel_ref(first), *other;
-	struct ast_bridge *bridge;
-	struct company company;
-	int hop, up, held, local, res = 0;
-
-	*state = MGW_HOOK_ACTIVE;
-	for (hop = 0; chan && hop < LOCAL_HOPS; hop++) {
-		if (ast_channel_trylock(chan)) {
-			res = -1;
-			break;
-		}
-		up = ast_channel_state(chan) == AST_STATE_UP;
-		held = holds(chan);
-		local = !strcmp(ast_channel_tech(chan)->type, "Local");
-		other = local ? ast_local_get_peer(chan) : NULL;
-		ast_channel_unlock(chan);
-		ast_channel_unref(chan);
-		chan = NULL;
-		if (!up || held || !local || !other) {
-			*state = !up ? MGW_HOOK_WAITING : held ? MGW_HOOK_HELD : local ? MGW_HOOK_WAITING : MGW_HOOK_ACTIVE;
-			ao2_cleanup(other);
-			break;
-		}
-		if (ast_channel_trylock(other)) {
-			ast_channel_unref(other);
-			res = -1;
-			break;
-		}
-		held = holds(other) || ast_channel_stream(other) || ast_channel_generator(other);
-		bridge = ast_channel_get_bridge(other);
-		ast_channel_unlock(other);
-		memset(&company, 0, sizeof(company));
-		res = !held && bridge ? members(bridge, other, &company) : 0;
-		ao2_cleanup(bridge);
-		ast_channel_unref(other);
-		if (held || company.count > 2 || company.suspended || company.count < 2 || !company.conversation) {
-			*state = company.count > 2 ? MGW_HOOK_SUSPENDED
-				: held || company.suspended ? MGW_HOOK_HELD : MGW_HOOK_WAITING;
-			ao2_cleanup(company.peer);
-			break;
-		}
-		chan = company.peer;
-	}
-	ao2_cleanup(chan);
-	return res;
-}
-
-/* Whether a locked channel has a hook that comes before this one and works. */
-static int outranked(const struct mgw_hook *hook, struct ast_channel *peer)
-{
-	struct mgw_hook *other = mgw_hook_of(peer);
-	struct ast_channel *chan;
-	int yes = 0;
-
-	if (other && other->number < hook->number && other->state != MGW_HOOK_FAILED) {
-		chan = mgw_hook_channel(other);
-		yes = chan != NULL;
-		ao2_cleanup(chan);
-	}
-	ao2_cleanup(other);
-	return yes;
-}
-
-/* Returns -1 when something is locked just now: the next tick is soon enough. */
-static int look(struct mgw_hook *hook, struct ast_channel *chan, struct view *view)
-{
-	struct company company;
-	struct ast_channel *peer;
-	enum mgw_hook_state far;
-	int held, up, busy;
-
-	memset(view, 0, sizeof(*view));
-	if (ast_channel_trylock(chan)) {
-		return -1;
-	}
-	up = ast_channel_state(chan) == AST_STATE_UP;
-	held = holds(chan);
-	view->bridge = ast_channel_get_bridge(chan);
-	ast_channel_unlock(chan);
-	if (!view->bridge) {
-		return 0;
-	}
-	if (members(view->bridge, chan, &company)) {
-		return -1;
-	}
-	peer = company.peer;
-	if (!peer || !company.conversation) {
-		ao2_cleanup(peer);
-		return 0;
-	}
-	if (ast_channel_trylock(peer)) {
-		ast_channel_unref(peer);
-		return -1;
-	}
-	up = up && ast_channel_state(peer) == AST_STATE_UP;
-	held = held || holds(peer) || company.suspended;
-	/* With two hooks in a call the one that came first works. */
-	busy = outranked(hook, peer);
-	ast_copy_string(view->peer, ast_channel_uniqueid(peer), sizeof(view->peer));
-	ast_copy_string(view->peer_name, ast_channel_name(peer), sizeof(view->peer_name));
-	ast_channel_unlock(peer);
-	if (behind(peer, &far)) {
-		ast_channel_unref(peer);
-		return -1;
-	}
-	ast_channel_unref(peer);
-	view->state = company.count > 2 ? MGW_HOOK_SUSPENDED
-		: !up || company.count < 2 ? MGW_HOOK_WAITING
-		: busy ? MGW_HOOK_PEER
-		: held ? MGW_HOOK_HELD : far;
-	if (company.count == 2 && !strcmp(view->peer, hook->peer)) {
-		hook->together = mgw_now_us();
-	}
-	return 0;
 }
 
 /* ---- Doing it ---- */
@@ -279,7 +103,7 @@ static void passivate(struct mgw_hook *hook)
 }
 
 /* The session of the peer that is there now. Returns 0 when there is one. */
-static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, size_t size)
+static int far_leg(struct mgw_hook *hook, const struct mgw_view *view, char *why, size_t size)
 {
 	if (strcmp(hook->peer, view->peer)) {
 		if (hook->far) {
@@ -312,7 +136,7 @@ static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, si
 	return 0;
 }
 
-static void become(struct mgw_hook *hook, struct view *view)
+static void become(struct mgw_hook *hook, struct mgw_view *view)
 {
 	char why[512] = "";
 	enum mgw_hook_state state = view->state;
@@ -431,7 +255,7 @@ static int find_channel(const char *uniqueid, struct ast_channel **found)
 /* Whether a channel that was with the hooked one has been passed on: 1 and -1 for "cannot be said now". */
 static int passed_on(const struct mgw_hook *hook, struct ast_channel *chan, struct ast_bridge *bridge, const char *transferer)
 {
-	struct company company;
+	struct mgw_company company;
 	int yes;
 
 	/* A blind transfer tells by whom. */
@@ -441,7 +265,7 @@ static int passed_on(const struct mgw_hook *hook, struct ast_channel *chan, stru
 	if (!bridge) {
 		return 0;
 	}
-	if (members(bridge, chan, &company)) {
+	if (mgw_members(bridge, chan, &company)) {
 		return -1;
 	}
 	/* Somebody else, alone with it. A parking lot or a conference is no such company. */
@@ -504,13 +328,13 @@ static void drop(struct heir *heir)
 static void watch(struct mgw_hook *hook)
 {
 	struct ast_channel *chan = mgw_hook_channel(hook);
-	struct view view;
+	struct mgw_view view;
 
 	if (!chan) {
 		finish(hook);
 		return;
 	}
-	if (!look(hook, chan, &view)) {
+	if (!mgw_look(hook, chan, &view)) {
 		become(hook, &view);
 		forget_peer(hook);
 		if (hook->state == MGW_HOOK_ACTIVE) {
