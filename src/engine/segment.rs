@@ -13,6 +13,8 @@ use crate::provider::StageError;
 /// No word is spoken for longer; a mark that is further behind cannot be the last word's.
 const LONGEST_WORD: Duration = Duration::from_secs(3);
 
+/// Few words are longer: what is not marked for so long is given without a mark.
+const USUAL_WORD: Duration = Duration::from_millis(700);
 /// A word of which no more than this is missing at its end counts as whole in somebody's ear.
 const KEPT_BACK: Duration = Duration::from_millis(12);
 
@@ -102,15 +104,18 @@ impl Target {
         }
     }
 
-    /// The audio that may be given to listeners. Of a word whose end has not come yet the last bit is kept back: should
-    /// synthesis break off there, the word is begun again, and must not have been heard almost whole before.
+    /// The audio that may be given to listeners. Where the provider marks words, one whose end has not come yet is kept
+    /// back: should synthesis stall or break off there, nobody has heard a part of it. Where it gives no marks, or none
+    /// for long, all but the last bit is given.
     pub fn playable(&self) -> &[i16] {
         if self.is_over() {
             return &self.audio;
         }
-        let kept_back = (KEPT_BACK.as_millis() as usize * self.rate as usize) / 1000;
+        let in_samples = |length: Duration| (length.as_millis() as usize * self.rate as usize) / 1000;
         let safe = self.begun.samples.max(self.reached.map_or(0, |mark| mark.samples));
-        &self.audio[..self.audio.len().saturating_sub(kept_back).max(safe)]
+        let marked = self.reached.is_some() && self.audio.len() - safe < in_samples(USUAL_WORD);
+        let most = if marked { safe } else { self.audio.len().saturating_sub(in_samples(KEPT_BACK)) };
+        &self.audio[..most.max(safe)]
     }
 
     /// Some audio has come for the attempt under way.

@@ -56,7 +56,7 @@ fn runs(samples: &[i16]) -> Vec<(i16, usize)> {
 fn speech_goes_on_from_the_word_that_was_not_heard() {
     // (played before it failed in ms, what the ear hears)
     for (played, want) in
-        [(0, vec![(100, 800), (200, 800), (300, 800)]), (400, vec![(100, 800), (200, 800), (300, 1104)])]
+        [(0, vec![(100, 800), (200, 800), (300, 800)]), (400, vec![(100, 800), (200, 800), (300, 800)])]
     {
         let mut call = Call::begin(true);
         call.run(ms(played));
@@ -84,7 +84,7 @@ fn a_stall_is_cancelled_and_resumed() {
     call.audio(1, spanish(), 300, 800);
     call.end(1, spanish());
     call.run(ms(1000));
-    assert_eq!(call.heard(), [(100, 800), (200, 800), (300, 1104)]);
+    assert_eq!(call.heard(), [(100, 800), (200, 800), (300, 800)]);
     assert!(call.lost().is_empty());
 }
 
@@ -100,7 +100,7 @@ fn what_was_on_its_way_when_a_stall_was_cancelled_is_not_heard() {
     call.audio(1, spanish(), 300, 800);
     call.end(1, spanish());
     call.run(ms(1000));
-    assert_eq!(call.heard(), [(100, 800), (200, 800), (300, 1104)]);
+    assert_eq!(call.heard(), [(100, 800), (200, 800), (300, 800)]);
 }
 
 #[test]
