@@ -4,6 +4,7 @@
 # make soak    the long versions of the tests
 # make build   libmgw.so and the header, as they are packaged
 # make shim    mgw-rtp-shim, which connects mgw to Asterisk (docs/asterisk.md)
+# make module  app_mgw.so, a module for the Asterisk whose headers are installed (asterisk-module/README.md)
 # make install PREFIX=/usr/local
 
 CARGO ?= cargo
@@ -11,7 +12,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-.PHONY: build shim demo test bench soak install clean
+.PHONY: build shim module demo test bench soak install clean
 
 build:
 	@scripts/setup.sh build
@@ -20,6 +21,14 @@ build:
 shim:
 	@scripts/setup.sh build
 	$(CARGO) build --release --features rtp-shim --bin mgw-rtp-shim
+
+# Against the library and the header of this tree, to be found where `make install` puts them.
+module: build
+	$(MAKE) --no-print-directory DESTDIR="$(CURDIR)/target/stage" install
+	@mkdir -p target/module
+	@sed -e 's|^prefix=.*|prefix=$(CURDIR)/target/stage$(PREFIX)|; s|^libdir=.*|libdir=$(PREFIX)/lib|; s|^includedir=.*|includedir=$(CURDIR)/include|' \
+		-e 's|^Libs:.*|Libs: -L$(CURDIR)/target/stage$(PREFIX)/lib -lmgw|' mgw.pc.in | sed -e 's|@VERSION@|$(VERSION)|' > target/module/mgw.pc
+	$(MAKE) -C asterisk-module PKG_CONFIG_PATH="$(CURDIR)/target/module" OUT="$(CURDIR)/target/module"
 
 demo:
 	@scripts/setup.sh demo
@@ -41,6 +50,8 @@ soak:
 	MGW_TEST_SENTENCES=2000 $(CARGO) test --release --features local-cloud,fault-injection --test c_example -- --nocapture
 	MGW_TEST_LOAD_S=600 MGW_TEST_ATTACK_S=20 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test shim -- --nocapture --test-threads=1 load:: attack::
 	MGW_TEST_SENTENCES=10000 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test outages -- --nocapture --test-threads=1
+	MGW_TEST_ROUNDS=50 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test asterisk_module -- --nocapture --test-threads=2 --skip load:: --skip memcheck::
+	MGW_TEST_LOAD_S=600 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test asterisk_module -- --nocapture --test-threads=1 load:: memcheck::
 	scripts/fuzz.sh 300
 	$(CARGO) test --release --no-default-features --features tls-openssl,local-cloud,fault-injection --test lifecycle -- --nocapture
 

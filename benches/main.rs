@@ -16,6 +16,7 @@ mod recovery;
 mod report;
 mod shim;
 mod stat;
+mod stretch;
 #[path = "../tests/support/mod.rs"]
 mod support;
 mod vendor;
@@ -31,7 +32,7 @@ static ALLOCATOR: alloc::Counting = alloc::Counting;
 type Measurement = fn(bool, &mut Report);
 
 /// Name, what to run, and the figures that it must give.
-const ALL: [(&str, Measurement, &[&str]); 9] = [
+const ALL: [(&str, Measurement, &[&str]); 10] = [
     (
         "paced",
         paced::run,
@@ -67,6 +68,7 @@ const ALL: [(&str, Measurement, &[&str]); 9] = [
         &["pacing_p50_ms", "pacing_p99_ms", "pacing_beyond_nanosleep_p50_ms", "pacing_beyond_nanosleep_p99_ms"],
     ),
     ("shim-cpu", shim::cpu, &["shim_cpu_us_per_packet", "rtpengine_cpu_us_per_packet", "shim_cpu_ratio"]),
+    ("stretch", stretch::run, &["stretch_us_per_frame"]),
     ("shim-calls", shim::calls, &["calls_without_loss", "calls_shim_cores"]),
 ];
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Puts a real Asterisk 22 (Debian sid) into the user's cache folder, once, and prints where: the last line on stdout is
+# Puts a real Asterisk with its headers into the user's cache folder, once, and prints where: the last line on stdout is
 # the root folder. The tests against a real Asterisk call it themselves.
-# Usage: scripts/asterisk.sh     (DEBIAN_MIRROR=address for another mirror than debootstrap's own)
+# Usage: scripts/asterisk.sh [22|16]     22: Debian sid (the default), with valgrind; 16: Debian 11
+#        (DEBIAN_MIRROR=address for another mirror than debootstrap's own)
 #
 # The packages are only downloaded (debootstrap checks their signatures) and unpacked, never configured, and Asterisk is
 # run by the root's own dynamic linker with an asterisk.conf whose folders point into the root:
@@ -16,9 +17,18 @@ fail() {
 }
 
 cache=${XDG_CACHE_HOME:-${HOME:?asterisk.sh: set HOME or XDG_CACHE_HOME}/.cache}/mgw/asterisk
-root=$cache/root
+packages=asterisk,asterisk-dev
+case "${1:-22}" in
+    22) suite=sid root=$cache/root packages=$packages,valgrind,libc6-dbg whole=usr/bin/valgrind ;;
+    16) suite=bullseye root=$cache/root-16 whole=usr/include/asterisk.h ;;
+    *) fail "Asterisk $1 is not one of 22 and 16" ;;
+esac
+# A root of a former version of this script has no headers.
+complete() {
+    [ -x "$root/usr/sbin/asterisk" ] && [ -e "$root/$whole" ]
+}
 
-if [ ! -x "$root/usr/sbin/asterisk" ]; then
+if ! complete; then
     # debootstrap lies in /usr/sbin, which ordinary users may not have in their path.
     PATH=$PATH:/usr/sbin:/sbin
     for tool in debootstrap dpkg-deb flock; do
@@ -31,26 +41,29 @@ if [ ! -x "$root/usr/sbin/asterisk" ]; then
     # One at a time; who waited finds the work done. The lock goes with the process, however that ends.
     exec 9>"$cache/lock"
     flock 9
-    if [ ! -x "$root/usr/sbin/asterisk" ]; then
-        partial=$cache/root.partial
-        download=$cache/download.partial
+    if ! complete; then
+        partial=$root.partial
+        download=$root.download
         # What an interrupted run has left; `root` itself appears by a rename only when it is whole.
         rm -rf "$partial" "$download"
         mkdir "$partial"
-        echo "asterisk.sh: downloading Asterisk from Debian sid into $cache (once, about 100 MB)" >&2
-        if ! debootstrap --download-only --variant=minbase --include=asterisk sid "$download" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} \
-            >"$cache/debootstrap.log" 2>&1 9>&-; then
-            tail -n 5 "$cache/debootstrap.log" >&2
-            fail "the download failed (all of it: $cache/debootstrap.log)" \
+        echo "asterisk.sh: downloading Asterisk ${1:-22} from Debian $suite into $cache (once, about 150 MB)" >&2
+        if ! debootstrap --download-only --variant=minbase --include="$packages" "$suite" "$download" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} \
+            >"$root.log" 2>&1 9>&-; then
+            tail -n 5 "$root.log" >&2
+            fail "the download failed (all of it: $root.log)" \
                 "it needs a Debian mirror over HTTP: check the network and http_proxy, or name a mirror: DEBIAN_MIRROR=address $0" \
                 "or copy $root from a machine that has one"
         fi
         for package in "$download"/var/cache/apt/archives/*.deb; do
             dpkg-deb -x "$package" "$partial" 9>&- || fail "cannot unpack $package (disk full? 500 MB are needed in $cache)"
         done
-        [ -x "$partial/usr/sbin/asterisk" ] || fail "no asterisk among the packages: see $cache/debootstrap.log"
-        rm -rf "$download" "$root"
+        [ -x "$partial/usr/sbin/asterisk" ] || fail "no asterisk among the packages: see $root.log"
+        # An Asterisk that runs from the old root goes on: its files live until it ends.
+        rm -rf "$download" "$root.old"
+        [ ! -e "$root" ] || mv "$root" "$root.old"
         mv "$partial" "$root"
+        rm -rf "$root.old"
     fi
 fi
 printf '%s\n' "$root"

@@ -5,7 +5,7 @@ set -euo pipefail
 
 build=(gcc g++ make pkg-config binutils ca-certificates)
 speech=(libpocketsphinx3 pocketsphinx-en-us apertium apertium-eng-spa flite espeak-ng python3)
-tests=(libssl-dev debootstrap debian-archive-keyring python3-venv python3-dev)
+tests=(libssl-dev debootstrap debian-archive-keyring python3-venv python3-dev sonic soundstretch sox rubberband-cli)
 beside=(rtpengine-daemon util-linux)
 case "${1:-test}" in
     build) wanted=("${build[@]}") ;;

@@ -12,6 +12,8 @@ mkdir -p "$logs"
 
 # A real Asterisk, in the user's cache; the tests would fetch it themselves, but then its time would be theirs.
 scripts/asterisk.sh >"$logs/asterisk.log" || exit 1
+# The oldest one that the module is for.
+scripts/asterisk.sh 16 >"$logs/asterisk-16.log" || exit 1
 # The vendors' own SDKs, likewise.
 scripts/sdks.sh >"$logs/sdks.log" || exit 1
 cargo test --quiet --features "$features" --no-run || exit 1
@@ -36,7 +38,7 @@ settle() {
 
 beside c_example
 beside demo
-alone=" c_example demo concealment asterisk_lab shim outages "
+alone=" c_example demo concealment stretch asterisk_lab asterisk_module shim outages "
 quick=()
 for file in tests/*.rs tests/*/main.rs; do
     name=$(basename "$file" .rs)
@@ -50,10 +52,14 @@ settle
 cargo test --features "$features" --test outages -- --test-threads=1 || failed=1
 cargo test --features "$features" --test asterisk_lab || failed=1
 cargo test --features "$features" --test shim -- --skip load:: || failed=1
+# One Asterisk each, with telephones that must keep time.
+cargo test --features "$features" --test asterisk_module -- --skip load:: --skip memcheck:: --test-threads=3 || failed=1
+cargo test --features "$features" --test asterisk_module -- --test-threads=1 load:: memcheck:: || failed=1
 # Nothing beside them: their phones are threads of the test, which must keep time.
 cargo test --features "$features" --test shim -- load:: --test-threads=1 || failed=1
 
 beside concealment
+beside stretch
 scripts/fuzz.sh 10 || failed=1
 settle
 exit $failed

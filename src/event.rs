@@ -43,6 +43,19 @@ pub struct Marks {
     pub playout_end_ms: Option<f64>,
 }
 
+/// What playout did with a segment in one ear.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Played {
+    /// How much faster than it was synthesised it was played, on average: 1.08 plays 10 s in 9.26 s.
+    pub stretch: f64,
+    /// By how much pauses in it and before it were shortened, in milliseconds.
+    pub pause_cut_ms: f64,
+    /// Silence of the synthesiser that was left out at its ends, in milliseconds.
+    pub trimmed_ms: f64,
+    /// Mean gain that brought the voice to its loudness, in dB.
+    pub gain_db: f64,
+}
+
 /// What happened. `type` in JSON is the variant's name in snake case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -140,6 +153,8 @@ pub enum EventKind {
         marks: Marks,
         /// Durations of the stages: end of speech to commit, commit to translation, translation to first audio.
         stages_ms: BTreeMap<&'static str, f64>,
+        /// What playout did with it.
+        playout: Box<Played>,
     },
     /// Speech that was not (or will not be) heard in the other language. Never silently.
     SegmentLost {

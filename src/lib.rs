@@ -24,7 +24,8 @@
 //! | what is committed, when | `engine/ledger/` (its `mod` has a map), `engine/room/speaking` |
 //! | what is translated, deadlines, losses | `engine/room/segments` |
 //! | what is spoken, going on where that failed | `engine/room/synthesis`, `engine/segment` |
-//! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
+//! | what is heard, when, how fast | `engine/playout` (its `mod.rs` has a map), `engine/stretch`, `engine/room/listening` |
+//! | how loud | `engine/loudness`, `engine/level`, `engine/original` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
 //! | a vendor's messages | `provider/deepgram`, `flux`, `deepl`, `openai`, `libretranslate`, `elevenlabs`, `aura` |
 //! | which words a piece of speech has spoken, clauses | `provider/alignment`, `provider/text` |
@@ -42,6 +43,10 @@
 #[cfg(not(any(feature = "tls-rustls", feature = "tls-openssl")))]
 compile_error!("choose a TLS implementation: feature tls-rustls (default) or tls-openssl");
 
+// Words that a machine can check, for tests of sound.
+#[cfg(test)]
+#[path = "bin/mgw-local-cloud/coded/codec.rs"]
+mod codec;
 pub mod config;
 pub mod engine;
 pub mod event;

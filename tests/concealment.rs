@@ -4,13 +4,12 @@
 //! The speech is made here by flite and espeak-ng; `scripts/pesq.sh` scores it.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mgw::telephony::jitter::{Config, JitterBuffer};
+
+#[path = "support/quality.rs"]
+mod quality;
 
 const HZ: usize = 16_000;
 const FRAME: usize = HZ / 50;
@@ -18,11 +17,6 @@ const FRAME: usize = HZ / 50;
 const SEEDS: u64 = 3;
 /// What simple pitch repetition reaches on other material, by loss in percent.
 const LOSSES: [(u64, f64); 3] = [(1, 3.99), (5, 2.91), (20, 1.53)];
-const TEXTS: [&str; 3] = [
-    "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. It is easy to tell the depth of a well.",
-    "Good morning, I would like to change my booking for Thursday, please. My number is four one seven, nine two zero eight.",
-    "These days a chicken leg is a rare dish. Rice is often served in round bowls. The juice of lemons makes fine punch.",
-];
 
 /// What becomes of speech whose marked frames are lost.
 type Conceal = fn(&[i16], &[bool]) -> Vec<i16>;
@@ -30,7 +24,9 @@ type Conceal = fn(&[i16], &[bool]) -> Vec<i16>;
 #[test]
 fn lost_packets_are_concealed_better_than_by_repeating_periods() {
     let dir = tempfile::tempdir().expect("temporary folder");
-    let speech = speech(dir.path());
+    // Whole frames.
+    let mut speech = quality::speech(dir.path(), HZ);
+    speech.iter_mut().for_each(|samples| samples.truncate(samples.len() / FRAME * FRAME));
     let seconds = speech.iter().map(Vec::len).sum::<usize>() as f64 / HZ as f64;
     assert!(seconds >= 30.0, "only {seconds} s of speech");
 
@@ -40,20 +36,20 @@ fn lost_packets_are_concealed_better_than_by_repeating_periods() {
     let mut file = 0;
     for (i, original) in speech.iter().enumerate() {
         let path = dir.path().join(format!("{i}.raw"));
-        write(&path, original);
+        quality::write_raw(&path, original);
         for (percent, _) in LOSSES {
             for seed in 0..SEEDS {
                 let lost = losses(original.len() / FRAME, percent, seed * 100 + i as u64);
                 for (_, conceal) in kinds {
                     let degraded = dir.path().join(format!("{i}-{file}.raw"));
                     file += 1;
-                    write(&degraded, &conceal(original, &lost));
+                    quality::write_raw(&degraded, &conceal(original, &lost));
                     writeln!(pairs, "{} {}", path.display(), degraded.display()).expect("a string");
                 }
             }
         }
     }
-    let scores = pesq(&pairs);
+    let scores = quality::pesq(HZ, &pairs);
     assert_eq!(scores.len(), file);
 
     // scores[speech][loss][seed][kind]
@@ -157,89 +153,4 @@ fn losses(frames: usize, percent: u64, seed: u64) -> Vec<bool> {
         state % 1000
     };
     (0..frames).map(|i| random() < percent * 10 && i >= 5 && i + 5 < frames).collect()
-}
-
-/// Three texts by three voices, each whole frames at about -20 dBFS.
-fn speech(dir: &Path) -> Vec<Vec<i16>> {
-    let mut all = Vec::new();
-    for (i, text) in TEXTS.iter().enumerate() {
-        for voice in ["rms", "slt", "espeak"] {
-            let wav = dir.join(format!("{voice}-{i}.wav"));
-            let mut command = match voice {
-                "espeak" => Command::new("espeak-ng"),
-                _ => Command::new("flite"),
-            };
-            match voice {
-                "espeak" => command.args(["-v", "en-gb", "-s", "150", "-w"]).arg(&wav).arg(text),
-                _ => command.args(["-voice", voice, "-t", text, "-o"]).arg(&wav),
-            };
-            let status = command.status().expect("flite and espeak-ng (scripts/setup.sh installs them)");
-            assert!(status.success(), "{command:?}: {status}");
-            let (hz, samples) = read_wav(&wav);
-            let mut samples = resample(&samples, hz);
-            samples.truncate(samples.len() / FRAME * FRAME);
-            let rms = (samples.iter().map(|s| s * s).sum::<f64>() / samples.len() as f64).sqrt();
-            all.push(samples.iter().map(|s| (s * 2600.0 / rms) as i16).collect());
-        }
-    }
-    all
-}
-
-fn read_wav(path: &Path) -> (usize, Vec<f64>) {
-    let bytes = fs::read(path).expect("the synthesiser's file");
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
-    let mut at = 12;
-    let mut hz = 0;
-    loop {
-        let (id, size) = (&bytes[at..at + 4], word(at + 4));
-        if id == b"fmt " {
-            assert_eq!(bytes[at + 10], 1, "mono");
-            hz = word(at + 12);
-        }
-        if id == b"data" {
-            let data = &bytes[at + 8..bytes.len().min(at + 8 + size)];
-            return (hz, data.chunks_exact(2).map(|b| f64::from(i16::from_le_bytes([b[0], b[1]]))).collect());
-        }
-        at += 8 + size + size % 2;
-    }
-}
-
-/// To 16 kHz by a windowed sinc of 32 zero crossings.
-fn resample(samples: &[f64], hz: usize) -> Vec<f64> {
-    if hz == HZ {
-        return samples.to_vec();
-    }
-    let step = hz as f64 / HZ as f64;
-    let cutoff = (1.0 / step).min(1.0);
-    let reach = 16.0 / cutoff;
-    let sinc =
-        |x: f64| if x.abs() < 1e-9 { 1.0 } else { (std::f64::consts::PI * x).sin() / (std::f64::consts::PI * x) };
-    (0..(samples.len() as f64 / step) as usize)
-        .map(|i| {
-            let centre = i as f64 * step;
-            let from = (centre - reach).ceil().max(0.0) as usize;
-            let to = ((centre + reach) as usize).min(samples.len() - 1);
-            (from..=to)
-                .map(|k| {
-                    let x = k as f64 - centre;
-                    samples[k] * cutoff * sinc(x * cutoff) * (0.5 + 0.5 * (std::f64::consts::PI * x / reach).cos())
-                })
-                .sum()
-        })
-        .collect()
-}
-
-fn write(path: &Path, samples: &[i16]) {
-    let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
-    fs::write(path, bytes).expect("temporary file");
-}
-
-fn pesq(pairs: &str) -> Vec<f64> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/pesq.sh");
-    let mut child =
-        Command::new(&script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("scripts/pesq.sh");
-    child.stdin.take().expect("a pipe").write_all(pairs.as_bytes()).expect("the script reads");
-    let output = child.wait_with_output().expect("scripts/pesq.sh ends");
-    assert!(output.status.success(), "scripts/pesq.sh: {}", output.status);
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().expect("a score")).collect()
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mgw::engine::{LeaveMode, Verb};
-use mgw::event::{EventKind, Marks};
+use mgw::event::{EventKind, Marks, Played};
 use mgw::{Gateway, session};
 use serde_json::{Value, json};
 use support::live::{Echo, LiveLeg, text};
@@ -41,6 +41,7 @@ fn every_kind() -> Vec<EventKind> {
         complete: true,
         marks,
         stages_ms,
+        playout: Box::new(Played { stretch: 1.08, pause_cut_ms: 240.0, trimmed_ms: 85.5, gain_db: -3.5 }),
     };
     let lost = |segment, listener, target: Option<&str>, stage, source_text| EventKind::SegmentLost {
         segment,

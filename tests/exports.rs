@@ -74,6 +74,10 @@ fn the_library_exports_exactly_what_the_header_declares() {
     let nm = succeed(Command::new("nm").args(["-D", "--defined-only"]).arg(library()));
     let exported: BTreeSet<String> =
         nm.lines().filter_map(|line| line.split_whitespace().last()).map(str::to_owned).collect();
+    // Faults on purpose, for tests of hosts: in no header, and only where they were asked for.
+    let (faults, exported): (BTreeSet<String>, BTreeSet<String>) =
+        exported.into_iter().partition(|name| name.starts_with("mgw_inject_"));
+    assert_eq!(faults.is_empty(), !cfg!(feature = "fault-injection"), "{faults:?}");
     let declared = declared(GENERATED);
     assert!(declared.contains("mgw_push_frame") && declared.contains("mgw_version"));
     assert_eq!(exported, declared);

@@ -15,10 +15,10 @@ pub fn is_quiet(samples: &[i16]) -> bool {
     sum <= QUIET_MEAN_SQUARE * samples.len() as i64
 }
 
-/// Mean square of a block of samples; 0 for none.
-pub fn mean_square(samples: &[i16]) -> f64 {
+/// Mean square of a block; 0 for an empty one.
+pub fn mean_square(samples: &[i16]) -> f32 {
     let sum: i64 = samples.iter().map(|&s| i64::from(i32::from(s) * i32::from(s))).sum();
-    sum as f64 / samples.len().max(1) as f64
+    sum as f32 / samples.len().max(1) as f32
 }
 
 /// How long a gain takes from 0 to 1 where nothing else is asked for.
@@ -56,11 +56,6 @@ impl Gain {
             let switch = 1.0 / SWITCH.as_secs_f32();
             self.pace = if fade <= SWITCH { switch } else { (factor - self.now).abs() / fade.as_secs_f32() };
         }
-    }
-
-    /// Stands at `factor` at once, where nothing sounds that could click.
-    pub fn jump(&mut self, factor: f32) {
-        (self.now, self.goal) = (factor, factor);
     }
 
     /// True when it stands at zero: nothing will be heard.

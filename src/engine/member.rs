@@ -204,6 +204,8 @@ pub struct Member {
     pub guard: LoopGuard,
     /// Languages it spoke before, each with the session time at which it ended.
     pub spoke: Vec<(Duration, Language)>,
+    /// Session time of the end of its last segment.
+    pub said_to: Duration,
     /// Its last segments' texts, oldest first.
     pub context: VecDeque<String>,
     /// Its recognition stream, while somebody needs it.
@@ -270,6 +272,7 @@ impl Member {
             ahead: Ahead::default(),
             guard: LoopGuard::default(),
             spoke: Vec::new(),
+            said_to: Duration::ZERO,
             context: VecDeque::new(),
             stt: None,
             mt: Link::default(),

@@ -17,6 +17,7 @@ mod cue;
 mod ledger;
 pub mod level;
 mod loop_guard;
+pub mod loudness;
 mod member;
 mod original;
 mod playout;
@@ -24,6 +25,7 @@ pub mod record;
 pub mod resample;
 pub mod room;
 mod segment;
+pub mod stretch;
 mod talking;
 pub mod time;
 
@@ -231,6 +233,7 @@ pub enum Ring {
 
 /// What a room wants done.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "outputs are drained after each input: there are never many")]
 pub enum Output {
     /// Write to a listener's ring (it has room for what the engine keeps as lead).
     Play {

@@ -6,28 +6,28 @@ use super::level::mean_square;
 use super::time::span;
 
 /// Softer than this is nobody's voice on a telephone: -45 dBFS.
-const SOFTEST: f64 = 184.0 * 184.0;
+const SOFTEST: f32 = 184.0 * 184.0;
 /// A voice stands out of the noise by 9 dB, …
-const ABOVE_NOISE: f64 = 8.0;
+const ABOVE_NOISE: f32 = 8.0;
 /// … and an echo is at least 10 dB below what was played.
-const ECHO: f64 = 0.1;
+const ECHO: f32 = 0.1;
 /// Shorter sounds are clicks.
 const SHORTEST: Duration = Duration::from_millis(60);
 /// An echo comes back within this time; what is written to a ring lies there for a while before it is played.
 const ECHO_WITHIN: Duration = Duration::from_millis(800);
 /// The noise floor rises by a factor of two in about four seconds, and falls at once.
-const FLOOR_RISE_PER_S: f64 = 0.17;
+const FLOOR_RISE_PER_S: f32 = 0.17;
 
 /// What a session's microphone gives, judged block by block.
 #[derive(Clone, Debug, Default)]
 pub struct Talking {
     /// Mean square of the noise.
-    floor: Option<f64>,
+    floor: Option<f32>,
     /// Sound without a break.
     loud_for: Duration,
     last: Option<Duration>,
     /// The loudest of what was played lately, and when.
-    played: Option<(Duration, f64)>,
+    played: Option<(Duration, f32)>,
 }
 
 impl Talking {
@@ -44,7 +44,7 @@ impl Talking {
         let level = mean_square(block);
         let length = span(block.len() as u64, hz);
         let floor = self.floor.unwrap_or(level);
-        self.floor = Some(level.min(floor * (1.0 + FLOOR_RISE_PER_S * length.as_secs_f64()) + 0.01));
+        self.floor = Some(level.min(floor * (1.0 + FLOOR_RISE_PER_S * length.as_secs_f32()) + 0.01));
         let echo = match self.played {
             Some((at, loudest)) if now.saturating_sub(at) <= ECHO_WITHIN => loudest * ECHO,
             _ => 0.0,

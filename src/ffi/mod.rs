@@ -11,6 +11,7 @@
 //! | [`gateway`] | `mgw_gateway_*`, events, metrics |
 //! | [`session`] | `mgw_session_*`, `mgw_last_error` |
 //! | [`frames`] | push, pull, rates: the real-time edge |
+//! | `inject` | faults on purpose, for tests (feature `fault-injection`) |
 //! | `guard`, `args`, `table` | panics and fork, C arguments and results, handles |
 
 // What a caller must see to is said once, in the header's conventions, and per function under "NULL:".
@@ -24,6 +25,8 @@ pub mod config;
 pub mod frames;
 pub mod gateway;
 mod guard;
+#[cfg(feature = "fault-injection")]
+pub mod inject;
 pub mod session;
 mod table;
 

@@ -281,16 +281,14 @@ fn scan(text: &str, from: usize) -> Vec<Token> {
             None => {}
         }
     };
-    for (at, c) in text.char_indices().skip_while(|(at, _)| *at < from) {
+    for (at, c) in text[from..].char_indices().map(|(at, c)| (from + at, c)) {
         if c.is_whitespace() {
             close(&mut open, at);
             continue;
         }
         if c.is_alphanumeric() {
-            let joins = |last: char, gap: bool| {
-                !(is_unspaced(last) || is_unspaced(c))
-                    && !(gap && matches!(text[..at].chars().next_back(), Some('、' | '。' | '，')))
-            };
+            let stops = || matches!(text[..at].chars().next_back(), Some('、' | '。' | '，'));
+            let joins = |last: char, gap: bool| !(is_unspaced(last) || is_unspaced(c) || (gap && stops()));
             if let Some((_, Some(last), gap)) = open
                 && !joins(last, gap)
             {

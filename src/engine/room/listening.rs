@@ -156,6 +156,7 @@ impl Room {
             heard_ms,
             complete,
             stages_ms: segment.stages(t),
+            playout: Box::new(heard.treatment.told()),
             marks,
         };
         if let Some(speaker) = self.members.get_mut(&speaker)
@@ -216,7 +217,8 @@ impl Room {
     fn top_up_speech(&mut self, session: SessionId) {
         let Some(mut member) = self.members.remove(&session) else { return };
         let target = *member.playout.language();
-        let samples = member.playout.top_up(|id| self.source(id, target));
+        member.playout.configure(member.config.playout.stretch_max, member.config.normalise);
+        let samples = member.playout.top_up(self.now, |id| self.source(id, target));
         if !samples.is_empty() {
             member.sounds_until = member.sounds_until.max(self.now) + span(samples.len() as u64, member.playout.hz());
             member.talking.played(self.now, &samples);

@@ -12,8 +12,6 @@ use crate::config::{Language, SessionConfig};
 use crate::event::EventKind;
 use crate::provider::{ErrorClass, LinkState, Stage, StageError};
 
-/// Languages a session spoke before, as far as words in them may still come.
-const LANGUAGES_KEPT: usize = 8;
 /// A leaver's last words have this long to reach the others.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -226,43 +224,6 @@ impl Room {
         }
         self.event(session, provider_event(stage, provider, state));
         self.refresh_originals();
-    }
-
-    pub(super) fn set(&mut self, session: SessionId, config: Arc<SessionConfig>) {
-        let now = self.now;
-        let Some(member) = self.members.get_mut(&session) else { return };
-        let before = std::mem::replace(&mut member.config, Arc::clone(&config));
-        let mut commands = Vec::new();
-        if before.language != config.language {
-            let until = member.clock.now();
-            member.spoke.push((until, before.language));
-            if member.spoke.len() > LANGUAGES_KEPT {
-                member.spoke.remove(0);
-            }
-            member.context.clear();
-            member.ledger.speaks(config.language);
-            // What was said so far is recognised to its end by the stream that is replaced.
-            if member.stt.is_some() {
-                let rate = member.stt_rate();
-                member.stt = Some(SttStream::new(now, rate, member.clock.hz(), until));
-                commands.push(NetCommand::OpenStt { session, config: Arc::clone(&config), rate });
-            }
-        }
-        if before.tts_voice != config.tts_voice {
-            // The line that is replaced still speaks what it was given.
-            let lines = member.tts_lines.iter().map(|(target, line)| (*target, line.rate));
-            let open = |(target, rate)| NetCommand::OpenTts { session, target, config: Arc::clone(&config), rate };
-            commands.extend(lines.map(open));
-        }
-        if before.language != config.language {
-            self.drop_draft(session);
-        }
-        for command in commands {
-            self.net(command);
-        }
-        self.sync_links();
-        self.refresh_originals();
-        self.refresh_overlaps();
     }
 }
 

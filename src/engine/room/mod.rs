@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | which input goes where; statistics |
 //! | `membership` | who is in the room, which connections that needs, whose own voice is heard |
+//! | `changes` | settings that change in mid-call |
 //! | `speaking` | time lines, recognition, what is committed |
 //! | `speculation` | what is worked on before it is certain |
 //! | `segments` | translation, deadlines, losses |
@@ -11,6 +12,7 @@
 //! | `mixing` | own voices under a translation, both talking at once, cues |
 //! | `listening` | playout, absence, what was heard |
 
+mod changes;
 mod listening;
 mod membership;
 mod mixing;
@@ -123,6 +125,7 @@ impl Room {
         self.refresh_originals();
         self.refresh_overlaps();
         self.play_cues();
+        self.skip_overdue();
         self.top_up_all();
         self.tell_marks();
         self.finish_leavers();
@@ -188,6 +191,10 @@ impl Room {
                 "backlog_ms": ms(self.backlog(session)),
                 "ran_dry": m.playout.ran_dry(),
                 "starved": m.playout.starved(),
+                "speed": (f64::from(m.playout.speed()) * 100.0).round() / 100.0,
+                "behind_ms": (f64::from(m.playout.behind()) * 1000.0).round(),
+                "pauses_cut_ms": ms(m.playout.pauses_cut()),
+                "trimmed_ms": ms(m.playout.trimmed()),
                 "lead_ms": ms(super::time::span(m.playout.lead(), m.playout.hz())),
             },
             "input": {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::ledger::{Commit, Why};
-use super::super::member::TtsLine;
-use super::super::playout::Source;
+use super::super::member::{Member, TtsLine};
+use super::super::playout::{Source, Timing};
 use super::super::segment::{Origin, Progress, Segment, Target, reason, speech_lost};
 use super::super::time::ms;
 use super::super::{NetCommand, SegmentId, SessionId, TranslateJob};
 use super::Room;
 use super::membership::tts_rate;
-use crate::config::Language;
+use crate::config::{Language, Overflow};
 use crate::event::EventKind;
 use crate::provider::{DirectEvent, ErrorClass, Stage, StageError, Transcript};
 
@@ -42,6 +42,9 @@ impl Room {
         member.counters.committed += 1;
         let (start_at, end_at) = (member.map.to_gateway(commit.start), member.map.to_gateway(commit.end));
         let rates: BTreeMap<Language, u32> = targets.iter().map(|target| (*target, member.tts_rate(*target))).collect();
+        let pause = commit.start.saturating_sub(member.said_to);
+        member.said_to = commit.end;
+        let timing = Timing { voice: speaker, start_at, end_at, pause, may_skip: true };
         let Commit { text, start, end, why, .. } = commit;
         let drafted = draft.and_then(|id| self.segments.remove(&id)).map(|s| s.targets).unwrap_or_default();
         let segment = Segment {
@@ -75,7 +78,7 @@ impl Room {
                 missed_by.push((*listener, m.config.hears));
                 continue;
             }
-            m.playout.push(id);
+            m.playout.push(id, timing);
         }
         for (listener, target) in missed_by {
             self.lost(id, Some(listener), Some(target), "playout", "the listener does not pull");
@@ -166,7 +169,9 @@ impl Room {
             targets: [(target, Target::new(now, rate))].into(),
         });
         if let Some(member) = self.members.get_mut(&listener) {
-            member.playout.push(id);
+            // Announcements are owed: they are never left out for being late.
+            let (start_at, end_at, pause) = (now, now, Duration::ZERO);
+            member.playout.push(id, Timing { voice: listener, start_at, end_at, pause, may_skip: false });
         }
         if source.same_language(&target) {
             self.speak(id, target, text);
@@ -407,6 +412,25 @@ impl Room {
         }
     }
 
+    /// Where stretching is not enough and `playout.overflow` says so, the oldest whole segments are left out.
+    pub(super) fn skip_overdue(&mut self) {
+        let now = self.now;
+        let skips = |m: &Member| m.listens() && !m.playout.is_idle() && m.config.playout.overflow == Overflow::Skip;
+        let listeners: Vec<SessionId> = self.members.iter().filter(|(_, m)| skips(m)).map(|(id, _)| *id).collect();
+        for listener in listeners {
+            while let Some(member) = self.members.get(&listener) {
+                let (target, after) = (*member.playout.language(), member.config.playout.overflow_after);
+                let Some(oldest) = member.playout.overdue(now, after, |id| self.source(id, target)) else { break };
+                let removed = self.members.get_mut(&listener).is_some_and(|m| m.playout.remove(oldest));
+                if !removed {
+                    break;
+                }
+                let why = "speech is further behind than playout.overflow_ms (playout.overflow = skip)";
+                self.lost(oldest, Some(listener), Some(target), "playout", why);
+            }
+        }
+    }
+
     /// Speech that waits for a listener.
     pub(super) fn backlog(&self, listener: SessionId) -> Duration {
         let Some(member) = self.members.get(&listener) else { return Duration::ZERO };
@@ -416,7 +440,7 @@ impl Room {
     /// A segment's audio as playout needs it.
     pub(super) fn source(&self, id: SegmentId, target: Language) -> Option<Source<'_>> {
         let t = self.segments.get(&id)?.targets.get(&target)?;
-        Some(Source { audio: t.playable(), rate: t.rate, over: t.is_over() })
+        Some(Source { audio: t.playable(), rate: t.rate, over: t.is_over(), since: t.first_audio })
     }
 }
 

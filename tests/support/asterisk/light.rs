@@ -4,6 +4,7 @@
 //! more than 100 ms apart, as they do on a machine that is busy. Here each packet is put where its timestamp says, so
 //! what is missing in the recording was missing on the wire.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -11,30 +12,53 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Asterisk;
+use super::light_ear::Ear;
 use super::phones::RATE;
 
 const FRAME: usize = RATE as usize / 50;
 const FRAME_TIME: Duration = Duration::from_millis(20);
 /// Payload type that the phone offers for L16/16000.
-const L16: u8 = 96;
+pub(super) const L16: u8 = 96;
+/// The same at 8 kHz, after [`LightPhone::narrow`].
+const L16_8: u8 = 97;
 
-/// An endpoint of the gateway for these phones: known by its name alone, without a password.
-pub const ENDPOINT: &str = "\n[light](phone)\n";
+/// Endpoints of the gateway for these phones: known by their names alone, without a password. The sound of `direct` goes
+/// from phone to phone where it can.
+pub const ENDPOINT: &str = "\n[light](phone)\nallow = slin\n[direct](phone)\nallow = slin\ndirect_media = yes\n";
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// What is still to be said.
     voice: Vec<i16>,
     said: usize,
-    heard: Vec<i16>,
-    packets: u64,
+    pub(super) heard: Vec<i16>,
+    pub(super) packets: u64,
     late: Lateness,
-    came: Lateness,
+    pub(super) came: Lateness,
     /// Status of the answer to the INVITE, once it is final.
     status: u16,
     hang_up: bool,
+    /// Sends no RTP: neither speech nor silence.
+    mute: bool,
+    /// Requests within the call that are still to be sent, and how many were answered.
+    todo: VecDeque<Todo>,
+    done: u32,
+    /// The dialog as a Replaces parameter (RFC 3891) names it to the gateway.
+    dialog: String,
+    /// Where its RTP comes from, and where it goes.
+    own: Option<SocketAddr>,
+    peer: Option<SocketAddr>,
     /// The call is over, or was never answered.
     over: bool,
+}
+
+/// A request within the call.
+#[derive(Clone, Debug)]
+enum Todo {
+    /// An INVITE: direction of the sound, sampling rate.
+    Offer(&'static str, u32),
+    /// A REFER to this target.
+    Refer(String),
 }
 
 /// How late packets were since [`LightPhone::watch`].
@@ -51,7 +75,7 @@ pub struct Lateness {
 pub const LATE: Duration = Duration::from_millis(20);
 
 impl Lateness {
-    fn note(&mut self, late: Duration) {
+    pub(super) fn note(&mut self, late: Duration) {
         let Some(since) = self.since else { return };
         self.worst = self.worst.max(late);
         if late > LATE {
@@ -69,12 +93,21 @@ pub struct LightPhone {
 impl LightPhone {
     /// Dials an extension; once it is answered it says `say` (16 kHz), then silence.
     pub fn call(gateway: &Asterisk, extension: &str, say: &[i16]) -> LightPhone {
+        LightPhone::call_as(gateway, "light", extension, say)
+    }
+
+    /// The same as endpoint `direct`, whose sound goes from phone to phone where it can.
+    pub fn call_direct(gateway: &Asterisk, extension: &str) -> LightPhone {
+        LightPhone::call_as(gateway, "direct", extension, &[])
+    }
+
+    fn call_as(gateway: &Asterisk, name: &'static str, extension: &str, say: &[i16]) -> LightPhone {
         let state = Arc::new(Mutex::new(State { voice: say.to_vec(), ..State::default() }));
         let (shared, port, extension) = (state.clone(), gateway.sip_port(), extension.to_owned());
         let thread = std::thread::Builder::new()
             .name("phone".into())
             .spawn(move || {
-                let mut sip = Sip::new(port, &extension);
+                let mut sip = Sip::new(port, name, &extension);
                 sip.run(&shared);
                 shared.lock().expect("phone").over = true;
             })
@@ -144,6 +177,51 @@ impl LightPhone {
         self.read(|s| s.heard.clone())
     }
 
+    /// Where its RTP comes from.
+    pub fn own(&self) -> Option<SocketAddr> {
+        self.read(|s| s.own)
+    }
+
+    /// Where its RTP goes.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.read(|s| s.peer)
+    }
+
+    /// Sends nothing at all any more, as a phone with silence suppression; or sends again.
+    pub fn mute(&self, on: bool) {
+        self.state.lock().expect("phone").mute = on;
+    }
+
+    fn ask(&self, todo: Todo) {
+        let wanted = {
+            let mut state = self.state.lock().expect("phone");
+            state.todo.push_back(todo);
+            state.done + state.todo.len() as u32
+        };
+        self.wait("an answer to a request", |p| p.is_gone() || p.read(|s| s.done >= wanted));
+    }
+
+    /// Puts the other party on hold, and takes it back.
+    pub fn hold(&self, on: bool) {
+        self.ask(Todo::Offer(if on { "sendonly" } else { "sendrecv" }, RATE));
+    }
+
+    /// Changes the codec to 8 kHz, or back to 16.
+    pub fn narrow(&self, on: bool) {
+        self.ask(Todo::Offer("sendrecv", if on { RATE / 2 } else { RATE }));
+    }
+
+    /// Transfers the other party to an extension (a blind transfer) and leaves.
+    pub fn transfer(&self, extension: &str) {
+        self.ask(Todo::Refer(format!("sip:{extension}@127.0.0.1")));
+    }
+
+    /// Connects the other party with the one that another call of ours has (an attended transfer) and leaves both.
+    pub fn transfer_to(&self, extension: &str, other: &LightPhone) {
+        let replaces = other.read(|s| s.dialog.clone());
+        self.ask(Todo::Refer(format!("sip:{extension}@127.0.0.1?Replaces={replaces}")));
+    }
+
     fn wait(&self, what: &str, condition: impl Fn(&LightPhone) -> bool) {
         let begin = Instant::now();
         while !condition(self) {
@@ -201,10 +279,18 @@ struct Sip {
     to: String,
     contact: String,
     sequence: u32,
+    /// Of the endpoint.
+    name: &'static str,
+    /// Sampling rate on the line.
+    rate: u32,
+    /// Of our descriptions of the session, and what the one under way offers.
+    version: u32,
+    direction: &'static str,
+    offered: u32,
 }
 
 impl Sip {
-    fn new(port: u16, extension: &str) -> Sip {
+    fn new(port: u16, name: &'static str, extension: &str) -> Sip {
         let sip = UdpSocket::bind("127.0.0.1:0").expect("a SIP socket");
         let rtp = UdpSocket::bind("127.0.0.1:0").expect("an RTP socket");
         let own = sip.local_addr().expect("address");
@@ -212,27 +298,52 @@ impl Sip {
         let unique = format!("{}-{}", own.port(), std::process::id());
         let (to, contact) = (format!("<{uri}>"), uri.clone());
         let gateway = SocketAddr::from(([127, 0, 0, 1], port));
-        Sip { sip, rtp, gateway, own, uri, tag: unique.clone(), call_id: unique, to, contact, sequence: 0 }
+        let call_id = unique.clone();
+        let direction = "sendrecv";
+        let (rate, offered) = (RATE, RATE);
+        Sip {
+            sip,
+            rtp,
+            gateway,
+            own,
+            uri,
+            tag: unique,
+            call_id,
+            to,
+            contact,
+            sequence: 0,
+            name,
+            rate,
+            version: 1,
+            direction,
+            offered,
+        }
     }
 
     fn offer(&self) -> String {
         let port = self.rtp.local_addr().expect("address").port();
+        let (version, direction, rate) = (self.version, self.direction, self.offered);
+        let payload = if rate == RATE { L16 } else { L16_8 };
         format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP {L16}\r\n\
-             a=rtpmap:{L16} L16/16000\r\na=ptime:20\r\na=sendrecv\r\n"
+            "v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {payload}\r\na=rtpmap:{payload} L16/{rate}\r\na=ptime:20\r\na={direction}\r\n"
         )
     }
 
     /// Sends a request; `branch` tells transactions apart, and an ACK is one of its own after a 2xx (RFC 3261 13.2.2.4).
     fn request(&self, method: &str, branch: &str, body: &str) {
-        let Sip { own, uri, tag, call_id, to, contact, sequence, .. } = self;
-        let target = if method == "INVITE" { uri } else { contact };
+        self.request_with(method, branch, "", body);
+    }
+
+    fn request_with(&self, method: &str, branch: &str, more: &str, body: &str) {
+        let Sip { own, uri, tag, call_id, to, contact, sequence, name, .. } = self;
+        let target = if method == "INVITE" && *sequence == 1 { uri } else { contact };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let length = body.len();
         let text = format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {own};rport;branch=z9hG4bK{tag}{branch}\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:light@{own}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {sequence} {method}\r\nContact: <sip:light@{own}>\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+             Max-Forwards: 70\r\nFrom: <sip:{name}@{own}>;tag={tag}\r\nTo: {to}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {sequence} {method}\r\nContact: <sip:{name}@{own}>\r\n{more}{kind}Content-Length: {length}\r\n\r\n{body}"
         );
         self.sip.send_to(text.as_bytes(), self.gateway).expect("send");
     }
@@ -292,46 +403,101 @@ impl Sip {
             let contact = header(&text, "Contact").expect("a 200 has a contact");
             self.contact = contact.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned();
             self.request("ACK", "a", "");
-            let media = text.lines().find_map(|line| line.strip_prefix("m=audio ")).expect("an answer with audio");
-            let port = media.split(' ').next().and_then(|p| p.parse().ok()).expect("a port");
-            return Some(SocketAddr::from(([127, 0, 0, 1], port)));
+            let tag = self.to.split(";tag=").nth(1).unwrap_or_default();
+            state.lock().expect("phone").dialog =
+                format!("{}%3Bto-tag%3D{tag}%3Bfrom-tag%3D{}", self.call_id, self.tag);
+            return Some(media(&text).expect("an answer with audio"));
         }
     }
 
     /// Speaks and listens on an absolute clock; true when it is up to us to hang up.
-    fn talk(&self, state: &Mutex<State>, peer: SocketAddr) -> bool {
+    fn talk(&mut self, state: &Mutex<State>, mut peer: SocketAddr) -> bool {
+        state.lock().expect("phone").own = self.rtp.local_addr().ok();
         let mut ear = Ear::default();
         let (mut sequence, mut timestamp) = (0_u16, 0_u32);
         let mut packet = vec![0; 12 + 2 * FRAME];
         let mut next = Instant::now();
         loop {
-            {
+            let mute;
+            let todo = {
                 let mut state = state.lock().expect("phone");
                 if state.hang_up {
                     return true;
                 }
-                packet[..4].copy_from_slice(&[0x80, L16, (sequence >> 8) as u8, sequence as u8]);
+                mute = state.mute;
+                // Samples of the line that make one of ours.
+                let step = (RATE / self.rate) as usize;
+                packet.resize(12 + 2 * FRAME / step, 0);
+                let payload = if step == 1 { L16 } else { L16_8 };
+                packet[..4].copy_from_slice(&[0x80, payload, (sequence >> 8) as u8, sequence as u8]);
                 packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
                 packet[8..12].copy_from_slice(&u32::from(self.own.port()).to_be_bytes());
                 for (i, bytes) in packet[12..].chunks_exact_mut(2).enumerate() {
-                    let sample = state.voice.get(state.said + i).copied().unwrap_or(0);
-                    bytes.copy_from_slice(&sample.to_be_bytes());
+                    let sample = |n: usize| i32::from(state.voice.get(state.said + n).copied().unwrap_or(0));
+                    let mean = (0..step).map(|k| sample(i * step + k)).sum::<i32>() / step as i32;
+                    bytes.copy_from_slice(&(mean as i16).to_be_bytes());
                 }
                 state.said = (state.said + FRAME).min(state.voice.len());
+                state.todo.front().cloned()
+            };
+            if let Some(todo) = todo {
+                self.ask(&todo, state);
             }
             // Refused when the gateway has closed its end: the BYE is on its way.
-            let _ = self.rtp.send_to(&packet, peer);
+            if !mute {
+                let _ = self.rtp.send_to(&packet, peer);
+            }
             // Looked at behind it, so that no delay before it is missed.
             state.lock().expect("phone").late.note(next.elapsed());
-            (sequence, timestamp) = (sequence.wrapping_add(1), timestamp.wrapping_add(FRAME as u32));
+            let step = FRAME as u32 * self.rate / RATE;
+            (sequence, timestamp) = (sequence.wrapping_add(1), timestamp.wrapping_add(step));
             next += FRAME_TIME;
             self.listen(state, &mut ear, next);
             while let Some(text) = self.receive(Duration::ZERO) {
                 if self.respond(&text) {
                     return false;
                 }
+                // An offer of the gateway, or its answer to ours, says where it wants the sound.
+                peer = media(&text).unwrap_or(peer);
+                state.lock().expect("phone").peer = Some(peer);
+                self.answered(&text, state);
             }
         }
+    }
+
+    /// Sends a request within the call, once; what is under way has a sequence number above the number of answers.
+    fn ask(&mut self, todo: &Todo, state: &Mutex<State>) {
+        let done = state.lock().expect("phone").done;
+        if self.sequence > 1 + done {
+            return;
+        }
+        self.sequence += 1;
+        let branch = format!("t{}", self.sequence);
+        match todo {
+            Todo::Offer(direction, rate) => {
+                self.version += 1;
+                (self.direction, self.offered) = (direction, *rate);
+                self.request("INVITE", &branch, &self.offer());
+            }
+            Todo::Refer(target) => {
+                let (target, port) = (target.clone(), self.gateway.port());
+                let target = target.replacen("127.0.0.1", &format!("127.0.0.1:{port}"), 1);
+                self.request_with("REFER", &branch, &format!("Refer-To: <{target}>\r\n"), "");
+            }
+        }
+    }
+
+    /// A final answer to the request that is under way.
+    fn answered(&mut self, text: &str, state: &Mutex<State>) {
+        let number = header(text, "CSeq").and_then(|c| c.split(' ').next()?.parse::<u32>().ok());
+        let mut state = state.lock().expect("phone");
+        if status(text) < 200 || number != Some(self.sequence) || self.sequence != 2 + state.done {
+            return;
+        }
+        assert!(status(text) < 300, "a request within the call was answered with {text}");
+        self.rate = self.offered;
+        state.todo.pop_front();
+        state.done += 1;
     }
 
     /// Takes what comes until it is time to send again.
@@ -344,7 +510,7 @@ impl Sip {
             }
             self.rtp.set_read_timeout(Some(left)).expect("timeout");
             match self.rtp.recv(&mut packet) {
-                Ok(n) if n > 12 && packet[1] & 0x7f == L16 => {
+                Ok(n) if n > 12 && [L16, L16_8].contains(&(packet[1] & 0x7f)) => {
                     ear.place(&packet[..n], &mut state.lock().expect("phone"));
                 }
                 Ok(_) => {}
@@ -359,9 +525,9 @@ impl Sip {
     fn respond(&self, text: &str) -> bool {
         let method = text.split(' ').next().unwrap_or_default();
         if method == "SIP/2.0" {
-            // The 200 again: our ACK was lost.
-            if header(text, "CSeq").is_some_and(|c| c.ends_with("INVITE")) {
-                self.request("ACK", "a", "");
+            // Of a request within the call, or the first one's again: our ACK was lost.
+            if status(text) >= 200 && header(text, "CSeq").is_some_and(|c| c.ends_with("INVITE")) {
+                self.request("ACK", &format!("a{}", self.sequence), "");
             }
             return false;
         }
@@ -377,13 +543,13 @@ impl Sip {
             }
         }
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        reply += &format!("Contact: <sip:light@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}", self.own, body.len());
+        reply += &format!("Contact: <sip:phone@{}>\r\n{kind}Content-Length: {}\r\n\r\n{body}", self.own, body.len());
         self.sip.send_to(reply.as_bytes(), self.gateway).expect("send");
         method == "BYE"
     }
 
     fn bye(&mut self) {
-        self.sequence = 2;
+        self.sequence += 1;
         for _ in 0..10 {
             self.request("BYE", "b", "");
             while let Some(text) = self.receive(Duration::from_millis(500)) {
@@ -398,6 +564,12 @@ impl Sip {
     }
 }
 
+/// The RTP address in a session description, if there is one; everything here is on loopback.
+fn media(text: &str) -> Option<SocketAddr> {
+    let port = text.lines().find_map(|line| line.strip_prefix("m=audio "))?.split(' ').next()?.parse().ok()?;
+    (port != 0).then(|| SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
 fn status(text: &str) -> u16 {
     let number = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));
     number.and_then(|n| n.parse().ok()).unwrap_or(0)
@@ -405,48 +577,4 @@ fn status(text: &str) -> u16 {
 
 fn header(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
-}
-
-/// Puts packets where their timestamps say.
-#[derive(Default)]
-struct Ear {
-    begin: Option<Instant>,
-    /// Source, its first timestamp, and where that lies in the recording.
-    source: Option<(u32, u32, usize)>,
-    /// Arrival beyond what the timestamp says, of the fastest packet, in seconds.
-    fastest: f64,
-}
-
-impl Ear {
-    fn place(&mut self, packet: &[u8], state: &mut State) {
-        let number = |at: usize| u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
-        let (timestamp, source) = (number(4), number(8));
-        let begin = *self.begin.get_or_insert_with(Instant::now);
-        state.packets += 1;
-        let (first, base) = match self.source {
-            Some((known, first, base)) if known == source => (first, base),
-            _ => {
-                // A new source has a new clock: it begins now, behind what was there.
-                let now = (begin.elapsed().as_secs_f64() * f64::from(RATE)) as usize;
-                let base = now.max(state.heard.len());
-                self.source = Some((source, timestamp, base));
-                (timestamp, base)
-            }
-        };
-        // Signed: a packet that overtook the first one is before it, and an hour ahead is no packet of this call.
-        let offset = i64::from(timestamp.wrapping_sub(first) as i32);
-        let Ok(at) = usize::try_from(base as i64 + offset) else { return };
-        if at > state.heard.len() + 3600 * RATE as usize {
-            return;
-        }
-        let transit = begin.elapsed().as_secs_f64() - at as f64 / f64::from(RATE);
-        self.fastest = self.fastest.min(transit);
-        state.came.note(Duration::from_secs_f64(transit - self.fastest));
-        let samples = packet[12..].chunks_exact(2).map(|b| i16::from_be_bytes([b[0], b[1]]));
-        let end = at + (packet.len() - 12) / 2;
-        if state.heard.len() < end {
-            state.heard.resize(end, 0);
-        }
-        state.heard[at..end].iter_mut().zip(samples).for_each(|(to, from)| *to = from);
-    }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub const CONF: &str = "[lab]\nsecret = lab\nread = all\nwrite = all\n";
@@ -61,6 +62,59 @@ fn block(reader: &mut impl BufRead) -> Reply {
         let line = line.trim_end();
         if line.is_empty() {
             return reply;
+        }
+        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        reply.insert(key.to_owned(), value.trim_start().to_owned());
+    }
+}
+
+/// Events of the manager interface as they come, until it is dropped.
+pub struct Listener {
+    events: Arc<Mutex<Vec<Reply>>>,
+    socket: TcpStream,
+}
+
+impl Listener {
+    pub fn start(port: u16) -> Listener {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the manager interface");
+        let mut reader = BufReader::new(socket.try_clone().expect("socket"));
+        reader.read_line(&mut String::new()).expect("greeting");
+        send(&mut socket, "Login", &[("Username", "lab"), ("Secret", "lab"), ("Events", "on")]);
+        assert_eq!(response(&mut reader)["Response"], "Success", "login");
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let shared = events.clone();
+        std::thread::spawn(move || {
+            while let Some(event) = next(&mut reader) {
+                shared.lock().expect("events").push(event);
+            }
+        });
+        Listener { events, socket }
+    }
+
+    /// Those of one kind so far.
+    pub fn events(&self, name: &str) -> Vec<Reply> {
+        let all = self.events.lock().expect("events");
+        all.iter().filter(|e| e.get("Event").is_some_and(|n| n == name)).cloned().collect()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// The next block; none when the connection has ended.
+fn next(reader: &mut impl BufRead) -> Option<Reply> {
+    let mut reply = Reply::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            return Some(reply);
         }
         let (key, value) = line.split_once(':').unwrap_or((line, ""));
         reply.insert(key.to_owned(), value.trim_start().to_owned());

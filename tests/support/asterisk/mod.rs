@@ -16,13 +16,16 @@
 
 pub mod ari;
 pub mod light;
-mod manager;
+mod light_ear;
+pub mod manager;
 pub mod measure;
 pub mod phones;
 mod ports;
 mod process;
+pub mod root;
 
 pub use ari::AriApp;
 pub use light::{LATE, Lateness, LightPhone};
 pub use phones::{Codec, PhoneCall, Phones};
-pub use process::Asterisk;
+pub use process::{Asterisk, Setup};
+pub use root::Root;

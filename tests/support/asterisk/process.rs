@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -14,7 +13,9 @@ use tempfile::TempDir;
 use super::super::{cpu, signal};
 use super::ari;
 use super::light;
+use super::manager;
 use super::ports::Ports;
+use super::root::{Root, USUAL};
 
 /// Starts Asterisk and ends it when its standard input closes, which also happens when the test is killed; unless it was
 /// told to keep it, the folder goes too. The pid is its own child's, so it cannot be another program's.
@@ -35,6 +36,29 @@ pub struct Asterisk {
     folder: TempDir,
     ports: Ports,
     run: Option<Run>,
+    root: &'static Root,
+    /// What is put before its command line: a program that watches it.
+    under: Vec<PathBuf>,
+}
+
+/// What a gateway has beyond the sample configuration.
+pub struct Setup<'a> {
+    /// Version: [`USUAL`] or [`super::root::OLDEST`].
+    pub version: u8,
+    /// Extensions of the test's own, behind those of context `mgw`.
+    pub extensions: &'a str,
+    /// Configuration files: name and text.
+    pub files: &'a [(&'a str, &'a str)],
+    /// A folder with modules (`*.so`) and their documentation (`*-en_US.xml`) to have beside Asterisk's own.
+    pub modules: Option<&'a Path>,
+    /// What is put before the command line, such as valgrind with its options.
+    pub under: &'a [&'a str],
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Setup { version: USUAL, extensions: "", files: &[], modules: None, under: &[] }
+    }
 }
 
 struct Run {
@@ -43,37 +67,20 @@ struct Run {
     pid: u32,
 }
 
-/// The root folder that `scripts/asterisk.sh` has made or found.
-fn root() -> &'static Path {
-    static ROOT: OnceLock<PathBuf> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/asterisk.sh");
-        let output = Command::new(script).stderr(Stdio::inherit()).output().expect("scripts/asterisk.sh runs");
-        assert!(output.status.success(), "scripts/asterisk.sh failed: see above");
-        let text = String::from_utf8(output.stdout).expect("UTF-8");
-        PathBuf::from(text.lines().last().expect("the root's path on the last line"))
-    })
-}
-
-/// Folder of shared libraries in the root, and its dynamic linker.
-fn loader() -> (PathBuf, PathBuf) {
-    let lib = root().join("usr/lib").join(triplet());
-    let linker = fs::read_dir(&lib)
-        .unwrap_or_else(|e| panic!("{}: {e}", lib.display()))
-        .filter_map(|e| Some(e.ok()?.path()))
-        .find(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("ld-linux")))
-        .expect("a dynamic linker");
-    (lib, linker)
-}
-
-fn triplet() -> String {
-    format!("{}-linux-gnu", std::env::consts::ARCH)
+/// A link for everything in a folder that is not in the other one already.
+fn links(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let name = entry.expect("entry").file_name();
+        if !to.join(&name).exists() {
+            symlink(from.join(&name), to.join(&name)).expect("link");
+        }
+    }
 }
 
 /// Asterisk's data folder as links into the root. Debian's link `sounds/en` is made when the package is configured and
 /// leads out of the root, so it is made here.
-fn link_data(folder: &Path) {
-    let data = root().join("usr/share/asterisk");
+fn link_data(root: &Root, folder: &Path) {
+    let data = root.path.join("usr/share/asterisk");
     fs::create_dir_all(folder.join("sounds")).expect("data folder");
     for entry in fs::read_dir(&data).expect("the root's data") {
         let name = entry.expect("entry").file_name();
@@ -104,7 +111,17 @@ impl Asterisk {
 
     /// The same with extensions of the test's own in context `mgw`. `9000` (an echo) is always there.
     pub fn gateway_with(extensions: &str) -> Asterisk {
-        let mut asterisk = Asterisk::prepare();
+        Asterisk::gateway_of(&Setup { extensions, ..Setup::default() })
+    }
+
+    /// The same with all that a test may want.
+    pub fn gateway_of(setup: &Setup) -> Asterisk {
+        let extensions = setup.extensions;
+        let mut asterisk = Asterisk::prepare_of(Root::of(setup.version));
+        asterisk.under = setup.under.iter().map(PathBuf::from).collect();
+        if let Some(modules) = setup.modules {
+            asterisk.add_modules(modules);
+        }
         let ports = &asterisk.ports;
         let rtp = ports.rtp();
         let pjsip = put(&sample("pjsip.conf"), "127.0.0.1:5060", &format!("127.0.0.1:{}", ports.sip()));
@@ -124,6 +141,11 @@ impl Asterisk {
         ] {
             asterisk.configure(name, &text);
         }
+        let manager = format!("[general]\nenabled = yes\nbindaddr = 127.0.0.1\nport = {}\n", asterisk.ports.manager());
+        asterisk.configure("manager.conf", &(manager + manager::CONF));
+        for (name, text) in setup.files {
+            asterisk.configure(name, text);
+        }
         asterisk.start();
         let begin = Instant::now();
         while asterisk.ari("GET", "/asterisk/info", "").0 != 200 {
@@ -135,29 +157,55 @@ impl Asterisk {
 
     /// A folder with the files that have nothing to do with calls.
     pub(super) fn prepare() -> Asterisk {
+        Asterisk::prepare_of(Root::of(USUAL))
+    }
+
+    fn prepare_of(root: &'static Root) -> Asterisk {
         // Not below target/: the path of a Unix socket may have 107 bytes.
         let folder = tempfile::Builder::new().prefix("mgw-asterisk-").tempdir().expect("temporary folder");
         for name in ["etc", "run", "log", "spool", "db", "cache", "lib", "sound"] {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
-        link_data(&folder.path().join("data"));
-        let (f, r) = (folder.path().display(), root().display());
-        let triplet = triplet();
-        let directories = format!(
-            "[directories]\nastcachedir => {f}/cache\nastetcdir => {f}/etc\n\
-             astmoddir => {r}/usr/lib/{triplet}/asterisk/modules\nastvarlibdir => {f}/lib\nastdbdir => {f}/db\n\
-             astkeydir => {f}/lib\nastdatadir => {f}/data\n\
-             astagidir => {f}/data/agi-bin\nastspooldir => {f}/spool\nastrundir => {f}/run\n\
-             astlogdir => {f}/log\nastsbindir => {r}/usr/sbin\n"
-        );
-        let asterisk = Asterisk { folder, ports: Ports::claim(), run: None };
-        asterisk.configure("asterisk.conf", &directories);
+        link_data(root, &folder.path().join("data"));
+        let asterisk = Asterisk { folder, ports: Ports::claim(), run: None, root, under: Vec::new() };
+        asterisk.configure("asterisk.conf", &asterisk.directories(&root.modules));
         asterisk.configure("logger.conf", "[general]\n[logfiles]\nfull => notice,warning,error,verbose(4),dtmf\n");
         asterisk
     }
 
+    fn directories(&self, modules: &Path) -> String {
+        let (f, r, modules) = (self.folder.path().display(), self.root.path.display(), modules.display());
+        format!(
+            "[directories]\nastcachedir => {f}/cache\nastetcdir => {f}/etc\n\
+             astmoddir => {modules}\nastvarlibdir => {f}/lib\nastdbdir => {f}/db\n\
+             astkeydir => {f}/lib\nastdatadir => {f}/data\n\
+             astagidir => {f}/data/agi-bin\nastspooldir => {f}/spool\nastrundir => {f}/run\n\
+             astlogdir => {f}/log\nastsbindir => {r}/usr/sbin\n"
+        )
+    }
+
+    /// Modules of the test's own beside Asterisk's, which are links; documentation is where `make install` puts it.
+    fn add_modules(&self, from: &Path) {
+        let (own, documentation) = (self.folder.path().join("modules"), self.folder.path().join("data/documentation"));
+        fs::create_dir(&own).expect("folder");
+        links(&self.root.modules, &own);
+        fs::remove_file(&documentation).expect("a link");
+        fs::create_dir_all(documentation.join("thirdparty")).expect("folder");
+        links(&self.root.path.join("usr/share/asterisk/documentation"), &documentation);
+        for entry in fs::read_dir(from).expect("the modules") {
+            let path = entry.expect("entry").path();
+            let name = path.file_name().expect("name");
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("so") => symlink(&path, own.join(name)).expect("link"),
+                Some("xml") => symlink(&path, documentation.join("thirdparty").join(name)).expect("link"),
+                _ => {}
+            }
+        }
+        self.configure("asterisk.conf", &self.directories(&own));
+    }
+
     /// Writes a configuration file.
-    pub(super) fn configure(&self, name: &str, text: &str) {
+    pub fn configure(&self, name: &str, text: &str) {
         fs::write(self.folder.path().join("etc").join(name), text).expect("configuration file");
     }
 
@@ -178,16 +226,17 @@ impl Asterisk {
         self.run = Some(Run { watchdog, stdin, pid });
         let begin = Instant::now();
         while !self.rx("core waitfullybooted").contains("fully booted") {
-            assert!(begin.elapsed() < Duration::from_secs(60), "Asterisk does not start\n{}", self.log());
+            // Under valgrind it takes its time.
+            assert!(begin.elapsed() < Duration::from_secs(180), "Asterisk does not start\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// The command line that runs the root's Asterisk with this folder's configuration.
     fn command(&self, more: &[&str]) -> Vec<PathBuf> {
-        let (lib, linker) = loader();
-        let mut line = vec![linker, "--library-path".into(), lib, "--argv0".into(), "asterisk".into()];
-        line.push(root().join("usr/sbin/asterisk"));
+        // Only the one that serves is watched, not those that ask it.
+        let mut line = if more.contains(&"-f") { self.under.clone() } else { Vec::new() };
+        line.extend(self.root.command());
         line.push("-C".into());
         line.push(self.folder.path().join("etc/asterisk.conf"));
         line.extend(more.iter().map(PathBuf::from));
@@ -213,6 +262,16 @@ impl Asterisk {
 
     pub fn sip_port(&self) -> u16 {
         self.ports.sip()
+    }
+
+    /// Does an action of the manager interface and returns its response.
+    pub fn action(&self, name: &str, fields: &[(&str, &str)]) -> manager::Reply {
+        manager::action(self.manager_port(), name, fields)
+    }
+
+    /// Listens to the events of the manager interface from now on.
+    pub fn listen(&self) -> manager::Listener {
+        manager::Listener::start(self.manager_port())
     }
 
     pub(super) fn manager_port(&self) -> u16 {

@@ -7,7 +7,7 @@ fn first_audio_is_forwarded_before_the_segment_is_complete() {
     let mut call = Call::pair();
     call.final_result(A, "hello", 0, 80);
     call.translate(1, spanish(), "hola");
-    call.audio(1, spanish(), 9, 2000);
+    call.audio(1, spanish(), 900, 2000);
     // Not even a tick is needed.
     assert_eq!(call.ears[&B].speech_ring.len(), 960, "the lead of 120 ms");
 }

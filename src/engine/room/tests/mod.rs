@@ -9,6 +9,7 @@ mod resume;
 mod segments;
 mod speaking;
 mod speculation;
+mod sync;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,9 @@ fn config(language: &str, more: &[(&str, &str)]) -> Arc<SessionConfig> {
     let mut options = Config::new();
     let mut all = Config::new();
     all.set("profile.p.language", language).unwrap();
-    for (key, value) in more {
+    // Scripts count samples: what is heard is what was synthesised, bit for bit, unless one says otherwise.
+    let exact = [("loudness.normalise", "false"), ("playout.stretch_max", "1")];
+    for (key, value) in exact.iter().chain(more) {
         options.set(key, value).unwrap();
     }
     Arc::new(all.session("p", &options, &|_| Some("key".into())).unwrap())

@@ -196,3 +196,41 @@ fn an_announcement_is_the_first_thing_heard() {
     assert_eq!(call.speech(B).len(), 800);
     assert_eq!(call.kinds(|k| matches!(k, EventKind::SaidDone { complete: true, .. })), 1);
 }
+
+#[test]
+fn a_listener_that_changes_its_language_hears_in_it_what_still_waits() {
+    let mut call = pair(&[("speculation.mode", "off")]);
+    let german = Language::parse("de").expect("a language");
+    call.segment(1, 3000, 8000);
+    call.run(ms(300));
+    call.segment(2, 3000, 8000);
+    call.run(ms(200));
+    let settings = config("es", &[("rate.in", "8000"), ("rate.out", "8000"), ("hears", "de")]);
+    call.net.clear();
+    call.input(Input::Set { session: B, config: settings });
+    let asked: Vec<(u64, &str)> = call
+        .net
+        .iter()
+        .filter_map(|c| match c {
+            NetCommand::Translate(job) => Some((job.segment.0, job.target.code())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, [(1, "de"), (2, "de")], "the one that sounded, too: it was not understood");
+    assert!(call.net.iter().any(|c| matches!(c, NetCommand::OpenTts { session: A, target, .. } if *target == german)));
+    call.run(ms(40));
+    let before = call.speech(B).len();
+    for number in [1, 2] {
+        call.translate(number, german, "ein paar Worte");
+        call.audio(number, german, 4000, 4000);
+        call.end(number, german);
+    }
+    call.run(ms(3000));
+    assert!(call.speech(B)[before..] == vec![4000; 8000], "{} samples", call.speech(B).len() - before);
+    assert!(call.lost().is_empty(), "{:?}", call.lost());
+    // Its own speech is not concerned, and the speaker's language needs no translation.
+    call.segment(3, 3000, 8000);
+    let settings = config("es", &[("rate.in", "8000"), ("rate.out", "8000"), ("hears", "en")]);
+    call.input(Input::Set { session: B, config: settings });
+    assert_eq!(call.lost(), ["playout"]);
+}

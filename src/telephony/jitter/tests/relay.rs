@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::super::{Config, Got, JitterBuffer, JitterStats, Put};
-
-#[path = "../../../bin/mgw-local-cloud/coded/codec.rs"]
-mod codec;
-use codec::{Decoder, Heard, Token};
+use crate::codec::{self, Decoder, Heard, Token};
 
 /// xorshift64*.
 pub struct Random(u64);

@@ -1,99 +1,55 @@
-//! The sync buffer of one listener: turns bursts of synthesised audio into an even stream.
+//! The sync buffer of one listener: turns bursts of synthesised audio into an even stream close behind its speakers.
 //!
 //! Segments are heard in the order in which they were committed; the first audio is forwarded as it
 //! arrives. The puller is the clock: the ring is topped up by what was pulled, never by wall time.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `mod` | what is written to the ring and when, what was heard |
+//! | `item` | what becomes of one segment's audio: silence trimmed, pauses cut, stretched, converted |
+//! | `outlook` | how far the queue is behind, pauses between segments, what is to be left out |
+//! | `pace` | how much of the pauses is kept and how fast speech is played |
+//! | `lead` | how much lies ready |
+//!
+//! The way of a sample: trimmed, or cut out of a pause; or through [`Leveller`] (loudness, the listener's gain), `Stretch`
+//! and the converter to the listener's rate into the ring. [`Treatment`] accounts for every one.
+//!
+//! A pause between segments is not written: the ring is left empty, and the next segment begins when enough silence
+//! was pulled. So it is as long for a slow puller as for a fast one, and to within half a frame.
 
-use std::collections::VecDeque;
+mod item;
+mod lead;
+mod outlook;
+mod pace;
+#[cfg(test)]
+mod tests;
+mod voice;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::level::Gain;
+pub use item::{Source, Timing, Treatment};
+pub use lead::Lead;
+
+use self::item::{Item, Shape};
+use self::outlook::{Before, Gap};
+use self::pace::Pace;
+use self::voice::Voice;
+use super::loudness::Leveller;
 use super::resample::Resampler;
 use super::time::{samples, span};
-use super::{RING_SAMPLES, SegmentId};
+use super::{RING_SAMPLES, SegmentId, SessionId};
 use crate::config::Language;
 
-/// How long the largest recent pull is remembered: two windows of this length.
-const LEAD_WINDOW: Duration = Duration::from_secs(30);
-/// So much of a segment is there before it begins: more than one pull takes, so that a first crumb from the synthesiser
-/// is not followed by a hole.
-const BEGIN: Duration = Duration::from_millis(25);
+/// So much of a segment is ready to be written before it begins: what two pulls take, so that a first crumb from the
+/// synthesiser is not followed by a hole.
+const BEGIN: Duration = Duration::from_millis(40);
 /// After a segment ran dry in its middle, the next ones wait for this much more audio before they begin …
 const HOLD_STEP: Duration = Duration::from_millis(60);
 /// … up to this much; a segment that came evenly takes a quarter off again.
 const HOLD_MAX: Duration = Duration::from_millis(300);
-
-/// The lead of a ring: how much must lie ready so that the puller does not run dry between two rounds of the engine.
-///
-/// It starts at the minimum and follows the most that was pulled between two rounds (unevenness of the puller,
-/// or of the engine's own thread).
-#[derive(Clone, Debug)]
-pub struct Lead {
-    min: Duration,
-    max: Duration,
-    asked: u64,
-    window_from: Duration,
-    largest: [u64; 2],
-}
-
-impl Lead {
-    /// A lead between two bounds.
-    pub fn new(min: Duration, max: Duration) -> Self {
-        Lead { min, max, asked: 0, window_from: Duration::ZERO, largest: [0; 2] }
-    }
-
-    /// Notes the puller's total.
-    pub fn pulled(&mut self, now: Duration, asked: u64) {
-        if now.saturating_sub(self.window_from) > LEAD_WINDOW {
-            self.window_from = now;
-            self.largest = [self.largest[1], 0];
-        }
-        self.largest[1] = self.largest[1].max(asked.saturating_sub(self.asked));
-        self.asked = asked;
-    }
-
-    /// The totals begin at zero again.
-    pub fn restart(&mut self) {
-        self.asked = 0;
-        self.largest = [0; 2];
-    }
-
-    /// Samples at `hz` to keep ready.
-    pub fn samples(&self, hz: u32) -> u64 {
-        let largest = self.largest[0].max(self.largest[1]);
-        // At the highest rates a ring holds less than the longest lead.
-        largest.clamp(samples(self.min, hz), samples(self.max, hz)).min(RING_SAMPLES as u64 / 2)
-    }
-}
-
-/// A segment in a listener's queue.
-struct Item {
-    segment: SegmentId,
-    /// Source samples taken so far.
-    taken: usize,
-    resampler: Option<Resampler>,
-    /// At the listener's rate, not yet written.
-    ready: VecDeque<i16>,
-    flushed: bool,
-    /// Ring position of its first sample.
-    start: Option<u64>,
-    /// Ring position behind its last sample, when all is written.
-    end: Option<u64>,
-    started_at: Option<Duration>,
-    written: u64,
-    /// Waits until `hold` of audio is there.
-    waits: bool,
-    ran_dry: bool,
-}
-
-/// The audio of a segment as the queue needs it.
-pub struct Source<'a> {
-    /// Everything that has come so far.
-    pub audio: &'a [i16],
-    /// Hz.
-    pub rate: u32,
-    /// No more will come.
-    pub over: bool,
-}
+/// A pause may be shorter or longer by so much: half of what one pull usually takes.
+const GAP_OFF: Duration = Duration::from_millis(10);
 
 /// What became of a segment in this ear.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +64,8 @@ pub struct Heard {
     pub length: Duration,
     /// To its end.
     pub complete: bool,
+    /// What was done with its audio.
+    pub treatment: Treatment,
 }
 
 /// The speech queue of one listener.
@@ -115,14 +73,21 @@ pub struct Playout {
     language: Language,
     hz: u32,
     lead: Lead,
-    gain: Gain,
     held: bool,
+    pace: Pace,
+    leveller: Leveller,
+    /// Voices are brought to one loudness.
+    normalise: bool,
+    voices: BTreeMap<SessionId, Voice>,
     queue: VecDeque<Item>,
     /// Fully written, not fully pulled.
     sounding: VecDeque<Item>,
     written: u64,
     pulled: u64,
     flushed_to: u64,
+    /// Samples of silence that were pulled since the last of what was written.
+    silence: u64,
+    before: Option<Before>,
     /// Written, not yet pulled: wanted again when the rate changes.
     unheard: VecDeque<i16>,
     /// Written at another rate before and not heard: goes first.
@@ -132,6 +97,10 @@ pub struct Playout {
     /// Times a segment ran dry in its middle.
     dry: u64,
     starved: u64,
+    /// What was cut out of pauses, in all.
+    pauses_cut: Duration,
+    /// Silence left out at the ends of segments, in all.
+    trimmed: Duration,
     /// Samples of an older rate that the ring still holds.
     stale: u64,
 }
@@ -143,20 +112,34 @@ impl Playout {
             language,
             hz,
             lead,
-            gain: Gain::new(gain),
             held: false,
+            pace: Pace::new(1.0),
+            leveller: Leveller::new(gain),
+            normalise: false,
+            voices: BTreeMap::new(),
             queue: VecDeque::new(),
             sounding: VecDeque::new(),
             written: 0,
             pulled: 0,
             flushed_to: 0,
+            silence: 0,
+            before: None,
             unheard: VecDeque::new(),
             rewrite: VecDeque::new(),
             hold: Duration::ZERO,
             dry: 0,
             starved: 0,
+            pauses_cut: Duration::ZERO,
+            trimmed: Duration::ZERO,
             stale: 0,
         }
+    }
+
+    /// The settings from here on: how fast speech may be played (1.0 to 1.25), and whether voices are brought to one
+    /// loudness.
+    pub fn configure(&mut self, stretch_max: f32, normalise: bool) {
+        self.pace.set_max(stretch_max);
+        self.normalise = normalise;
     }
 
     /// Times a segment ran dry in its middle because its audio came too slowly.
@@ -169,9 +152,34 @@ impl Playout {
         self.starved
     }
 
+    /// How fast speech is played now.
+    pub fn speed(&self) -> f32 {
+        if self.segments().next().is_none() { 1.0 } else { self.pace.speed() }
+    }
+
+    /// Seconds that it is further behind its speakers than it need be; below zero, it has time.
+    pub fn behind(&self) -> f32 {
+        if self.queue.is_empty() { 0.0 } else { self.pace.behind() }
+    }
+
+    /// By how much pauses were shortened, in all.
+    pub fn pauses_cut(&self) -> Duration {
+        self.pauses_cut
+    }
+
+    /// Silence left out at the ends of segments, in all.
+    pub fn trimmed(&self) -> Duration {
+        self.trimmed
+    }
+
     /// The language of the audio that the queue takes.
     pub fn language(&self) -> &Language {
         &self.language
+    }
+
+    /// Takes audio in another language from here on; the queue must be empty.
+    pub fn set_language(&mut self, language: Language) {
+        self.language = language;
     }
 
     /// The lead, shared with the original ring.
@@ -186,10 +194,7 @@ impl Playout {
 
     /// Sets the gain of the translation; it moves there within `fade`, or at once where nothing sounds.
     pub fn set_gain(&mut self, gain: f32, fade: Duration) {
-        match self.fill() {
-            0 => self.gain.jump(gain),
-            _ => self.gain.set_over(gain, fade),
-        }
+        self.leveller.set_own(gain, fade);
     }
 
     /// Whether segments that have not begun wait; one that has begun is always heard to its end.
@@ -198,20 +203,8 @@ impl Playout {
     }
 
     /// Puts a segment at the end of the queue.
-    pub fn push(&mut self, segment: SegmentId) {
-        self.queue.push_back(Item {
-            segment,
-            taken: 0,
-            resampler: None,
-            ready: VecDeque::new(),
-            flushed: false,
-            start: None,
-            end: None,
-            started_at: None,
-            written: 0,
-            waits: true,
-            ran_dry: false,
-        });
+    pub fn push(&mut self, segment: SegmentId, timing: Timing) {
+        self.queue.push_back(Item::new(segment, timing));
     }
 
     /// Segments that wait or sound, oldest first.
@@ -227,20 +220,6 @@ impl Playout {
     /// True if the segment still waits or sounds here.
     pub fn holds(&self, segment: SegmentId) -> bool {
         self.segments().any(|s| s == segment)
-    }
-
-    /// Audio that waits to be pulled, as far as it has come.
-    pub fn backlog<'a>(&self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Duration {
-        let waiting: Duration = self
-            .queue
-            .iter()
-            .map(|item| {
-                let rest = source(item.segment)
-                    .map_or(Duration::ZERO, |s| span(s.audio.len().saturating_sub(item.taken) as u64, s.rate));
-                rest + span(item.ready.len() as u64, self.hz)
-            })
-            .sum();
-        waiting + span(self.fill(), self.hz)
     }
 
     /// The oldest segment of which nothing was written yet and `has_audio` says that leaving it out would help.
@@ -266,7 +245,7 @@ impl Playout {
 
     /// Takes note of what was pulled (`asked` in all, `speech` of it from this ring); returns what ended.
     pub fn pulled(&mut self, now: Duration, asked: u64, speech: u64) -> Vec<Heard> {
-        self.lead.pulled(now, asked);
+        let asked_now = self.lead.pulled(now, asked);
         if asked > 0 {
             self.stale = 0;
         }
@@ -275,6 +254,9 @@ impl Playout {
         self.unheard.drain(..(news as usize).min(self.unheard.len()));
         self.pulled = speech.max(self.pulled);
         let pulled = self.pulled;
+        if self.fill() == 0 {
+            self.silence = self.silence.saturating_add(asked_now.saturating_sub(news));
+        }
         for item in self.sounding.iter_mut().chain(&mut self.queue) {
             if item.started_at.is_none() && item.start.is_some_and(|s| pulled > s) {
                 item.started_at = Some(now);
@@ -289,6 +271,7 @@ impl Playout {
                     ended: now,
                     length: span(item.written, self.hz),
                     complete: true,
+                    treatment: item.treatment,
                 });
             }
         }
@@ -301,7 +284,8 @@ impl Playout {
     }
 
     /// Samples to write now so that the lead is kept.
-    pub fn top_up<'a>(&mut self, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Vec<i16> {
+    pub fn top_up<'a>(&mut self, now: Duration, source: impl Fn(SegmentId) -> Option<Source<'a>>) -> Vec<i16> {
+        self.look(now, &source);
         let fill = self.fill();
         // Flushed samples lie in the ring until the next pull skips them.
         let free = (RING_SAMPLES as u64).saturating_sub(self.written.saturating_sub(self.pulled) + self.stale);
@@ -310,32 +294,52 @@ impl Playout {
         let mut out: Vec<i16> = self.rewrite.drain(..again).collect();
         want -= again;
         while let Some(item) = self.queue.front_mut().filter(|_| self.rewrite.is_empty()) {
-            if self.held && item.start.is_none() {
+            if self.held && !item.has_begun() {
                 break;
             }
-            let over = match source(item.segment) {
-                Some(s) => {
-                    let there =
-                        span((s.audio.len() - item.taken) as u64, s.rate) + span(item.ready.len() as u64, self.hz);
-                    // All that was written of it was heard before this round came.
-                    let bare = fill == 0 && out.is_empty() && item.start.is_some() && !item.waits;
-                    if bare && !there.is_zero() {
-                        self.starved += 1;
-                    } else if bare && !s.over {
-                        (item.waits, item.ran_dry) = (true, true);
-                        self.dry += 1;
-                        self.hold = (self.hold + HOLD_STEP).min(HOLD_MAX);
-                    }
-                    let hold = if item.start.is_none() { self.hold.max(BEGIN) } else { self.hold };
-                    if item.waits && there < hold && !s.over {
+            if let Some(s) = source(item.segment) {
+                let voice = Voice::of(&mut self.voices, item.timing.voice);
+                voice.hear(now, item, &s);
+                let there = span(item.rest(&s) as u64, s.rate) + span(item.ready.len() as u64, self.hz);
+                // All that was written of it was heard before this round came.
+                let bare = fill == 0 && out.is_empty() && item.start.is_some() && !item.waits;
+                if bare && !there.is_zero() {
+                    self.starved += 1;
+                } else if bare && !s.over {
+                    (item.waits, item.ran_dry) = (true, true);
+                    self.dry += 1;
+                    self.hold = (self.hold + HOLD_STEP).min(HOLD_MAX);
+                }
+                let hold = if item.start.is_none() { self.hold.max(BEGIN) } else { self.hold };
+                if item.waits && there < hold && !s.over {
+                    break;
+                }
+                if !item.has_begun() && !there.is_zero() {
+                    let silence =
+                        if fill == 0 && out.is_empty() { span(self.silence, self.hz) } else { Duration::ZERO };
+                    let gap = Gap::before(item, self.before, &self.pace);
+                    if silence + GAP_OFF < gap.least {
                         break;
                     }
-                    item.waits &= there.is_zero();
-                    item.convert(&s, self.hz, want);
-                    s.over && item.taken == s.audio.len() && item.flushed
+                    item.treatment.gap_cut = gap.wanted.saturating_sub(silence.max(gap.least));
+                    self.leveller.begin(s.rate, voice.gain_db.filter(|_| self.normalise));
                 }
-                None => true,
-            };
+                item.waits &= there.is_zero();
+                self.leveller.aim(self.normalise.then_some(&voice.meter));
+                let shape = Shape {
+                    speed: self.pace.speed(),
+                    pauses: self.pace.pauses(),
+                    quiet: voice.quiet(),
+                    known: voice.meter.is_known(),
+                };
+                // Levelling, stretching and converting hold a little back each, so that what is ready is asked.
+                let begin = if item.start.is_none() { samples(BEGIN, self.hz) as usize } else { 0 };
+                item.convert(&s, &shape, &mut self.leveller, self.hz, want.max(begin));
+                voice.gain_db = self.leveller.voice_db().filter(|_| self.normalise).or(voice.gain_db);
+                if item.ready.len() < begin && !item.is_flushed() {
+                    break;
+                }
+            }
             let n = item.ready.len().min(want);
             if n > 0 {
                 item.start.get_or_insert(self.written + out.len() as u64);
@@ -343,18 +347,29 @@ impl Playout {
                 out.extend(item.ready.drain(..n));
                 want -= n;
             }
-            if !(over && item.ready.is_empty()) {
+            let gone = source(item.segment).is_none();
+            if !(item.ready.is_empty() && (gone || item.is_done())) {
                 break;
             }
             let end = self.written + out.len() as u64;
             item.start.get_or_insert(end);
             item.end = Some(end);
+            if item.written > 0 {
+                self.before = Some(Before { voice: item.timing.voice, tail: item.tail() });
+            }
             if !item.ran_dry {
                 self.hold = self.hold.mul_f32(0.75);
             }
-            self.sounding.extend(self.queue.pop_front());
+            self.pauses_cut += item.treatment.pause_cut();
+            self.trimmed += item.treatment.trimmed();
+            if let Some(item) = self.queue.pop_front() {
+                Voice::of(&mut self.voices, item.timing.voice).spoke(&item);
+                self.sounding.push_back(item);
+            }
         }
-        self.gain.apply(&mut out[again..], self.hz);
+        if !out.is_empty() {
+            self.silence = 0;
+        }
         self.written += out.len() as u64;
         self.unheard.extend(&out);
         out
@@ -365,6 +380,7 @@ impl Playout {
         self.flushed_to = self.written;
         self.unheard.clear();
         self.rewrite.clear();
+        self.before = None;
         let (hz, pulled) = (self.hz, self.pulled);
         self.sounding
             .drain(..)
@@ -377,6 +393,7 @@ impl Playout {
                     ended: now,
                     length: span(heard, hz),
                     complete: false,
+                    treatment: item.treatment,
                 }
             })
             .collect()
@@ -388,20 +405,7 @@ impl Playout {
         let pulled = self.pulled.max(self.flushed_to);
         let moved = |position: u64| position.saturating_sub(pulled) * new / old;
         for item in self.sounding.iter_mut().chain(&mut self.queue) {
-            item.start = item.start.map(moved);
-            item.end = item.end.map(moved);
-            item.written = item.written * new / old;
-            // The old converter gives what it still holds, so that nothing inside a word is lost.
-            if let Some(mut old) = item.resampler.take() {
-                let mut rest = Vec::new();
-                old.finish(&mut rest);
-                item.ready.extend(rest);
-            }
-            let mut converted = Vec::new();
-            let mut resampler = Resampler::new(self.hz, hz, 20);
-            resampler.process(item.ready.make_contiguous(), &mut converted);
-            resampler.finish(&mut converted);
-            item.ready = converted.into();
+            item.set_rate(self.hz, hz, moved);
         }
         let mut again = Vec::new();
         let mut resampler = Resampler::new(self.hz, hz, 20);
@@ -412,6 +416,7 @@ impl Playout {
         self.hz = hz;
         self.lead.restart();
         self.stale += self.written.saturating_sub(self.pulled);
+        self.silence = self.silence * new / old;
         self.written = 0;
         self.pulled = 0;
         self.flushed_to = 0;
@@ -420,23 +425,5 @@ impl Playout {
             item.end = item.end.map(|e| e.min(again.len() as u64));
         }
         self.rewrite = again.into();
-    }
-}
-
-impl Item {
-    /// Converts as much of the source as is needed for `want` samples at `hz`.
-    fn convert(&mut self, source: &Source<'_>, hz: u32, want: usize) {
-        let resampler = self.resampler.get_or_insert_with(|| Resampler::new(source.rate, hz, 20));
-        let mut out = Vec::new();
-        while self.ready.len() + out.len() < want && self.taken < source.audio.len() {
-            let step = (source.rate as usize / 50).min(source.audio.len() - self.taken);
-            resampler.process(&source.audio[self.taken..self.taken + step], &mut out);
-            self.taken += step;
-        }
-        if source.over && self.taken == source.audio.len() && !self.flushed {
-            resampler.finish(&mut out);
-            self.flushed = true;
-        }
-        self.ready.extend(out);
     }
 }
