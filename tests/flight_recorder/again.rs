@@ -219,13 +219,12 @@ fn run(name: &str, text: &str) {
                 again.ears.insert(*session, Ear { rate: config.rate_out, ..Ear::default() });
                 hears.insert(*session, config.hears);
             }
-            Input::Stt { session, event } => {
-                if let SttEvent::Final { transcript: Transcript { text, .. }, .. }
-                | SttEvent::Recovered(Transcript { text, .. }) = event
-                {
-                    said.entry(*session).or_default().extend(numbers(text));
-                }
-            }
+            Input::Stt {
+                session,
+                event:
+                    SttEvent::Final { transcript: Transcript { text, .. }, .. }
+                    | SttEvent::Recovered(Transcript { text, .. }),
+            } => said.entry(*session).or_default().extend(numbers(text)),
             // Answered anew; and nobody leaves before all was heard.
             Input::Translated { .. }
             | Input::Speech { .. }
@@ -289,8 +288,10 @@ fn recorded_rooms_are_heard_whole_by_the_engine_of_today() {
     }
 }
 
+type Maker = fn(&str);
+
 /// Records and what makes them, by name.
-const MAKERS: [(&str, fn(&str)); 2] = [("dropped-recogniser", dropped_recogniser), ("flux-turns", flux_turns)];
+const MAKERS: [(&str, Maker); 2] = [("dropped-recogniser", dropped_recogniser), ("flux-turns", flux_turns)];
 
 /// A recogniser's connection is reset in the middle of a sentence.
 fn dropped_recogniser(name: &str) {
