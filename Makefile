@@ -50,6 +50,7 @@ soak:
 	MGW_TEST_SENTENCES=2000 $(CARGO) test --release --features local-cloud,fault-injection --test c_example -- --nocapture
 	MGW_TEST_LOAD_S=600 MGW_TEST_ATTACK_S=20 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test shim -- --nocapture --test-threads=1 load:: attack::
 	MGW_TEST_SENTENCES=10000 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test outages -- --nocapture --test-threads=1
+	MGW_TEST_MINUTES=60 MGW_TEST_REPORT=1 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test interpreting -- --nocapture
 	MGW_TEST_ROUNDS=50 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test asterisk_module -- --nocapture --test-threads=2 --skip load:: --skip memcheck::
 	MGW_TEST_LOAD_S=600 $(CARGO) test --release --features local-cloud,rtp-shim,fault-injection --test asterisk_module -- --nocapture --test-threads=1 load:: memcheck::
 	scripts/fuzz.sh 300

@@ -9,6 +9,7 @@
 
 mod alloc;
 mod capacity;
+mod interpreting;
 mod latency;
 mod memory;
 mod paced;
@@ -32,7 +33,7 @@ static ALLOCATOR: alloc::Counting = alloc::Counting;
 type Measurement = fn(bool, &mut Report);
 
 /// Name, what to run, and the figures that it must give.
-const ALL: [(&str, Measurement, &[&str]); 10] = [
+const ALL: [(&str, Measurement, &[&str]); 11] = [
     (
         "paced",
         paced::run,
@@ -63,6 +64,18 @@ const ALL: [(&str, Measurement, &[&str]); 10] = [
         ],
     ),
     (
+        "interpreting",
+        interpreting::run,
+        &[
+            "turn_first_word_of_a",
+            "turn_first_word_of_b",
+            "turn_first_word_speech_ahead_of_b",
+            "monologue_begins_v1_ms",
+            "monologue_begins_flux_ms",
+            "interpreting_words_wrong",
+        ],
+    ),
+    (
         "shim-pacing",
         shim::pacing,
         &["pacing_p50_ms", "pacing_p99_ms", "pacing_beyond_nanosleep_p50_ms", "pacing_beyond_nanosleep_p99_ms"],
@@ -89,31 +102,31 @@ fn main() -> ExitCode {
     if has("--child") {
         return child(&names, quick);
     }
-    let (mut report, mut shim) = (Report::default(), Report::default());
+    let (mut report, mut shim, mut interpreting) = (Report::default(), Report::default(), Report::default());
     for (name, _, figures) in ALL.iter().filter(|(name, ..)| names.is_empty() || names.contains(name)) {
         eprintln!("{name} ...");
         match in_child(name, quick) {
             Ok(mut part) => {
                 let missing = figures.iter().filter(|f| !part.figures.iter().any(|have| have.name == **f));
                 part.failed.extend(missing.map(|f| format!("{name}: {f}")));
-                if name.starts_with("shim-") {
-                    shim.append(part.clone());
+                if let Some(own) = own_file(name, &mut shim, &mut interpreting) {
+                    own.append(part.clone());
                 }
                 report.append(part);
             }
             Err(why) => {
                 eprintln!("{name}: {why}");
                 report.failed.push((*name).to_owned());
-                if name.starts_with("shim-") {
-                    shim.failed.push((*name).to_owned());
+                if let Some(own) = own_file(name, &mut shim, &mut interpreting) {
+                    own.failed.push((*name).to_owned());
                 }
             }
         }
     }
     print!("{}", if has("--markdown") { report.markdown() } else { report.table() });
     report.failed.iter().for_each(|what| eprintln!("did not come to an end: {what}"));
-    for (file, part) in [("summary.json", &report), ("shim.json", &shim)] {
-        if file == "shim.json" && part.is_empty() {
+    for (file, part) in [("summary.json", &report), ("shim.json", &shim), ("interpreting.json", &interpreting)] {
+        if file != "summary.json" && part.is_empty() {
             continue;
         }
         match publish(file, part, quick) {
@@ -124,7 +137,24 @@ fn main() -> ExitCode {
             }
         }
     }
+    // The page that is being made shows them.
+    let docs = has("--markdown").then(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("docs"));
+    for (name, svg) in &report.pictures {
+        let written = [Some(folder()), docs.clone()].into_iter().flatten().map(|f| std::fs::write(f.join(name), svg));
+        if let Some(e) = written.filter_map(Result::err).next() {
+            eprintln!("cannot write {name}: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
     if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The report that a measurement's figures also go to.
+fn own_file<'a>(name: &str, shim: &'a mut Report, interpreting: &'a mut Report) -> Option<&'a mut Report> {
+    match name {
+        "interpreting" => Some(interpreting),
+        _ => name.starts_with("shim-").then_some(shim),
+    }
 }
 
 /// Runs measurements here and prints what they gave as one line of JSON.
@@ -155,10 +185,13 @@ fn in_child(name: &str, quick: bool) -> Result<Report, String> {
 
 /// Writes a file of `bench/` below cargo's target folder.
 fn publish(file: &str, report: &Report, quick: bool) -> std::io::Result<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("target"));
-    let folder = target.join("bench");
-    std::fs::create_dir_all(&folder)?;
-    let path = folder.join(file);
+    std::fs::create_dir_all(folder())?;
+    let path = folder().join(file);
     std::fs::write(&path, format!("{:#}\n", report.json(quick)))?;
     Ok(path)
+}
+
+/// `bench/` below cargo's target folder.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap_or(Path::new("target")).join("bench")
 }

@@ -1,5 +1,6 @@
 //! Figures with goals, as a table, as JSON and as Markdown.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -70,6 +71,9 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Tables that stand behind the figures, by name.
     pub details: serde_json::Map<String, Value>,
+    /// SVG, by file name.
+    #[serde(default)]
+    pub pictures: BTreeMap<String, String>,
     /// Measurements that did not come to an end.
     pub failed: Vec<String>,
 }
@@ -92,6 +96,7 @@ impl Report {
         self.figures.extend(other.figures);
         self.notes.extend(other.notes);
         self.details.extend(other.details);
+        self.pictures.extend(other.pictures);
         self.failed.extend(other.failed);
     }
 

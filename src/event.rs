@@ -43,6 +43,25 @@ pub struct Marks {
     pub playout_end_ms: Option<f64>,
 }
 
+/// How close behind the speaker a segment was, in milliseconds (`engine::measures` says what each is).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Measures {
+    /// Words that were said.
+    pub words: usize,
+    /// Mean lag of those words.
+    pub word_lag_mean_ms: f64,
+    /// Largest lag of them.
+    pub word_lag_max_ms: f64,
+    /// From the beginning of what was said to the beginning of what was heard.
+    pub start_offset_ms: f64,
+    /// From the end of what was said to the end of what was heard.
+    pub end_offset_ms: f64,
+    /// Length-adaptive average lagging.
+    pub laal_ms: f64,
+    /// Average token delay.
+    pub atd_ms: f64,
+}
+
 /// What playout did with a segment in one ear.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Played {
@@ -153,6 +172,9 @@ pub enum EventKind {
         marks: Marks,
         /// Durations of the stages: end of speech to commit, commit to translation, translation to first audio.
         stages_ms: BTreeMap<&'static str, f64>,
+        /// How close behind the speaker it was, if all of it was heard.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        measures: Option<Box<Measures>>,
         /// What playout did with it.
         playout: Box<Played>,
     },

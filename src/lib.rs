@@ -24,6 +24,8 @@
 //! | what is committed, when | `engine/ledger/` (its `mod` has a map), `engine/room/speaking` |
 //! | what is translated, deadlines, losses | `engine/room/segments` |
 //! | what is spoken, going on where that failed | `engine/room/synthesis`, `engine/segment` |
+//! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
+//! | how lag is measured | `engine/measures` |
 //! | what is heard, when, how fast | `engine/playout` (its `mod.rs` has a map), `engine/stretch`, `engine/room/listening` |
 //! | how loud | `engine/loudness`, `engine/level`, `engine/original` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
+use crate::engine::measures::Piece;
 use crate::event::EventKind;
 
 /// Upper bounds of the lag histogram in seconds; interpreters follow 2 to 3 s behind, beyond 4 s one loses the thread.
@@ -22,6 +23,21 @@ const COUNTERS: &[(&str, &str)] = &[
     ("mgw_errors_total", "Faults inside mgw, by code."),
 ];
 
+/// Name and help of every histogram; all have the same bounds, in seconds.
+const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        "mgw_segment_lag_seconds",
+        "Lag of a segment's last word, from the speaker's mouth to the listener's ear (EndOffset).",
+    ),
+    (
+        "mgw_start_offset_seconds",
+        "From the beginning of a segment in the speaker's mouth to its beginning in the listener's ear.",
+    ),
+    ("mgw_word_lag_seconds", "Lag of each word, by its place in its segment (ear-voice span)."),
+    ("mgw_laal_seconds", "Length-adaptive average lagging of segments."),
+    ("mgw_atd_seconds", "Average token delay of segments."),
+];
+
 #[derive(Default)]
 struct Histogram {
     counts: [u64; LAG_BUCKETS.len()],
@@ -29,10 +45,20 @@ struct Histogram {
     count: u64,
 }
 
+impl Histogram {
+    fn add(&mut self, seconds: f64) {
+        self.sum += seconds;
+        self.count += 1;
+        for (slot, bound) in self.counts.iter_mut().zip(LAG_BUCKETS) {
+            *slot += u64::from(seconds <= bound);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     counters: BTreeMap<(&'static str, String), f64>,
-    lags: BTreeMap<String, Histogram>,
+    histograms: BTreeMap<(&'static str, String), Histogram>,
 }
 
 /// A gateway's counters.
@@ -63,15 +89,19 @@ impl Metrics {
             EventKind::Translation { source, target, .. } => {
                 count("mgw_segments_committed_total", label(&[("pair", &format!("{source}-{target}"))]), 1.0);
             }
-            EventKind::SegmentDone { target, lag_ms, .. } => {
+            EventKind::SegmentDone { target, lag_ms, marks, source_text, text, measures, .. } => {
                 let labels = label(&[("target", target)]);
                 count("mgw_segments_heard_total", labels.clone(), 1.0);
-                let histogram = inner.lags.entry(labels).or_default();
-                let lag = lag_ms / 1000.0;
-                histogram.sum += lag;
-                histogram.count += 1;
-                for (slot, bound) in histogram.counts.iter_mut().zip(LAG_BUCKETS) {
-                    *slot += u64::from(lag <= bound);
+                let mut add = |name: &'static str, ms: f64| {
+                    inner.histograms.entry((name, labels.clone())).or_default().add(ms / 1000.0);
+                };
+                add("mgw_segment_lag_seconds", *lag_ms);
+                if let Some(measures) = measures {
+                    add("mgw_start_offset_seconds", measures.start_offset_ms);
+                    add("mgw_laal_seconds", measures.laal_ms);
+                    add("mgw_atd_seconds", measures.atd_ms);
+                    let lags = Piece::of(marks, source_text, text).into_iter().flat_map(Piece::word_lags);
+                    lags.for_each(|lag| add("mgw_word_lag_seconds", lag));
                 }
             }
             EventKind::SegmentLost { stage, .. } => {
@@ -104,16 +134,16 @@ impl Metrics {
                 let _ = writeln!(out, "{name}{{{labels}}} {value}");
             }
         }
-        let name = "mgw_segment_lag_seconds";
-        let help = "Lag of a segment's last word, from the speaker's mouth to the listener's ear.";
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
-        for (labels, histogram) in &inner.lags {
-            for (bound, n) in LAG_BUCKETS.iter().zip(histogram.counts) {
-                let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {n}");
+        for (name, help) in HISTOGRAMS {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
+            for ((_, labels), histogram) in inner.histograms.iter().filter(|((n, _), _)| n == name) {
+                for (bound, n) in LAG_BUCKETS.iter().zip(histogram.counts) {
+                    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {n}");
+                }
+                let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", histogram.count);
+                let _ = writeln!(out, "{name}_sum{{{labels}}} {}", histogram.sum);
+                let _ = writeln!(out, "{name}_count{{{labels}}} {}", histogram.count);
             }
-            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", histogram.count);
-            let _ = writeln!(out, "{name}_sum{{{labels}}} {}", histogram.sum);
-            let _ = writeln!(out, "{name}_count{{{labels}}} {}", histogram.count);
         }
         out
     }
@@ -151,5 +181,59 @@ mod tests {
             let value = line.rsplit(' ').next().unwrap_or_default();
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn every_word_is_in_its_histogram() {
+        let metrics = Metrics::default();
+        let marks = crate::event::Marks {
+            speech_start_ms: Some(0.0),
+            speech_end_ms: Some(800.0),
+            playout_start_ms: Some(1500.0),
+            playout_end_ms: Some(3100.0),
+            ..Default::default()
+        };
+        let (source_text, text) = ("secret words they said".to_owned(), "palabras".to_owned());
+        let measures = Piece::of(&marks, &source_text, &text).map(|piece| Box::new(piece.measures()));
+        metrics.observe(
+            "7777",
+            &EventKind::SegmentDone {
+                segment: 1,
+                listener: 2,
+                listener_id: String::new(),
+                target: "es".into(),
+                source_text,
+                text,
+                start_ms: 0.0,
+                end_ms: 800.0,
+                lag_ms: 2300.0,
+                heard_ms: 1600.0,
+                complete: true,
+                commit: "final".into(),
+                marks,
+                stages_ms: BTreeMap::new(),
+                measures,
+                playout: Box::new(crate::event::Played {
+                    stretch: 1.0,
+                    pause_cut_ms: 0.0,
+                    trimmed_ms: 0.0,
+                    gain_db: 0.0,
+                }),
+            },
+        );
+        let text = metrics.text(&[]);
+        // The four words' lags are 1700, 1900, 2100, 2300 ms.
+        for line in [
+            "mgw_word_lag_seconds_bucket{profile=\"7777\",target=\"es\",le=\"1.5\"} 0",
+            "mgw_word_lag_seconds_bucket{profile=\"7777\",target=\"es\",le=\"2\"} 2",
+            "mgw_word_lag_seconds_count{profile=\"7777\",target=\"es\"} 4",
+            "mgw_segment_lag_seconds_sum{profile=\"7777\",target=\"es\"} 2.3",
+            "mgw_start_offset_seconds_sum{profile=\"7777\",target=\"es\"} 1.5",
+            "mgw_laal_seconds_count{profile=\"7777\",target=\"es\"} 1",
+            "mgw_atd_seconds_count{profile=\"7777\",target=\"es\"} 1",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+        }
+        assert!(!text.contains("secret"));
     }
 }

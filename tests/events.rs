@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mgw::engine::{LeaveMode, Verb};
-use mgw::event::{EventKind, Marks, Played};
+use mgw::event::{EventKind, Marks, Measures, Played};
 use mgw::{Gateway, session};
 use serde_json::{Value, json};
 use support::live::{Echo, LiveLeg, text};
@@ -26,7 +26,7 @@ fn every_kind() -> Vec<EventKind> {
         playout_start_ms: Some(6.0),
         playout_end_ms: Some(7.0),
     };
-    let done = |marks, stages_ms| EventKind::SegmentDone {
+    let done = |marks, stages_ms, measures| EventKind::SegmentDone {
         segment: 1,
         listener: 0x1_0002,
         listener_id: String::new(),
@@ -41,6 +41,7 @@ fn every_kind() -> Vec<EventKind> {
         complete: true,
         marks,
         stages_ms,
+        measures,
         playout: Box::new(Played { stretch: 1.08, pause_cut_ms: 240.0, trimmed_ms: 85.5, gain_db: -3.5 }),
     };
     let lost = |segment, listener, target: Option<&str>, stage, source_text| EventKind::SegmentLost {
@@ -89,8 +90,12 @@ fn every_kind() -> Vec<EventKind> {
             commit: "end of turn".into(),
             mt_ms: 80.0,
         },
-        done(full, [("stt", 1.0), ("mt", 2.0), ("tts", 3.0)].into()),
-        done(Marks::default(), Default::default()),
+        done(
+            full,
+            [("stt", 1.0), ("mt", 2.0), ("tts", 3.0)].into(),
+            Some(Box::new(Measures { words: 4, ..Measures::default() })),
+        ),
+        done(Marks::default(), Default::default(), None),
         EventKind::ListenerAbsent { idle_ms: 500.0 },
         EventKind::ListenerBack { absent_ms: 900.0, missed: 3 },
         EventKind::FailOpen { active: true, speaker: 9, reason: t() },

@@ -10,6 +10,7 @@ use super::cue::{self, Cue};
 use super::ledger::Ledger;
 use super::level::Gain;
 use super::loop_guard::LoopGuard;
+use super::measures::Account;
 use super::original::Original;
 use super::playout::{Lead, Playout};
 use super::resample::Resampler;
@@ -248,6 +249,8 @@ pub struct Member {
     pub sounds_until: Duration,
     /// Counters.
     pub counters: Counters,
+    /// How close behind it its translations are heard.
+    pub measures: Account,
     /// Counter values that were reported by an event.
     pub reported_cut_ms: f64,
 }
@@ -299,6 +302,7 @@ impl Member {
             talking: Talking::default(),
             sounds_until: now,
             counters: Counters::default(),
+            measures: Account::default(),
             reported_cut_ms: 0.0,
             config,
         }

@@ -18,6 +18,7 @@ mod ledger;
 pub mod level;
 mod loop_guard;
 pub mod loudness;
+pub mod measures;
 mod member;
 mod original;
 mod playout;

@@ -174,6 +174,24 @@ async fn long_speech_is_cut_at_word_gaps_and_every_word_comes_once() {
 }
 
 #[tokio::test]
+async fn a_scenario_ends_turns_and_clauses() {
+    let cloud = Cloud::start("[stt]\nend_of_turn_ms = 620\nclause_words = 3\ninterim_interval_ms = 250");
+    let path = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true&punctuate=true&endpointing=300";
+    let mut ws = open(&cloud, path).await;
+    ws.pcm(&[vec![0; 9600], sentence("en", 0..8, 1.5)].concat()).await;
+    let comma = ws.until(|v| transcript(v).contains(',')).await;
+    assert_eq!(comma["is_final"], false, "as soon as a later word is known");
+    let end = ws.until(|v| v["speech_final"] == true).await;
+    let words: Vec<&str> = transcript(&end).split(' ').collect();
+    let commas: Vec<usize> = (0..words.len()).filter(|i| words[*i].ends_with(',')).collect();
+    assert_eq!(commas, [2, 5], "{words:?}");
+    let last = end["channel"]["alternatives"][0]["words"][7]["end"].as_f64().unwrap();
+    let silence = end["start"].as_f64().unwrap() + end["duration"].as_f64().unwrap() - last;
+    assert!((silence - 0.62).abs() < 0.03, "{silence}");
+    cloud.assert_no_violations().await;
+}
+
+#[tokio::test]
 async fn finalize_answers_from_finalize_and_mulaw_is_heard() {
     let cloud = Cloud::start("");
     let mut ws = open(&cloud, "/v1/listen?model=nova-2-phonecall&encoding=mulaw&sample_rate=16000").await;

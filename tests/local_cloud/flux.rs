@@ -117,6 +117,50 @@ async fn eager_ends_are_resumed_or_kept() {
     assert_eq!((&end["trigger"], end["transcript"].as_str().unwrap()), (&json!("timeout"), shown(0..6).as_str()));
 }
 
+/// Silence of each turn's end as a scenario wants it, alike in all streams; commas where clauses end.
+#[tokio::test]
+async fn ends_of_turns_and_clauses_by_the_scenario() {
+    let scenario = "[stt]\nend_of_turn_ms = { median = 260, p95 = 1500 }\nclause_words = 4\nrevision_depth = 3\nrevision_rate = 1.0";
+    let cloud = Cloud::start(scenario);
+    let turns: Vec<Vec<i16>> = (0..12).map(|turn| sentence("en", turn * 6..turn * 6 + 6, 6.0)).collect();
+    let pcm = [vec![vec![0; 9600]], turns].concat().concat();
+    let mut silences: Vec<Vec<f64>> = Vec::new();
+    for _ in 0..2 {
+        let all = said(&cloud, "&eot_timeout_ms=10000&eager_eot_threshold=0.35", &pcm).await;
+        let ends: Vec<&Value> = all.iter().filter(|v| v["event"] == "EndOfTurn").collect();
+        assert_eq!(ends.len(), 12);
+        silences.push(ends.iter().map(|v| silence(v)).collect());
+        // Words 3, 7, 11 ... end clauses; the last word of a turn has a full stop instead.
+        let commas = |text: &str| text.matches(',').count();
+        assert_eq!(
+            ends.iter().map(|v| commas(v["transcript"].as_str().unwrap())).collect::<Vec<_>>(),
+            [1, 1].repeat(6)
+        );
+        // Eager ends come at half the silence, with the same words.
+        let eager: Vec<&Value> = all.iter().filter(|v| v["event"] == "EagerEndOfTurn").collect();
+        assert_eq!(eager.len(), 12);
+        for (eager, whole) in eager.iter().zip(&silences[silences.len() - 1]) {
+            assert!((silence(eager) - whole / 2.0).abs() < 0.03, "{eager}");
+        }
+        // Updates err in up to three words.
+        let doubtful = |w: &&Value| w["confidence"].as_f64() < Some(0.6);
+        let wrong = |v: &Value| v["words"].as_array().unwrap().iter().filter(doubtful).count();
+        let worst = all.iter().filter(|v| v["event"] == "Update").map(wrong).max();
+        assert!(worst >= Some(2), "{worst:?}");
+    }
+    assert_eq!(silences[0], silences[1]);
+    let mut sorted = silences[0].clone();
+    sorted.sort_by(f64::total_cmp);
+    assert!(sorted[0] >= 0.07 && sorted[11] > 2.0 * sorted[5] && sorted[5] > 0.12 && sorted[5] < 0.6, "{sorted:?}");
+    cloud.assert_no_violations().await;
+}
+
+/// From the last word's end to the message.
+fn silence(v: &Value) -> f64 {
+    let last = v["words"].as_array().unwrap().last().unwrap()["end"].as_f64().unwrap();
+    v["audio_window_end"].as_f64().unwrap() - last
+}
+
 #[tokio::test]
 async fn all_languages_and_a_forced_end() {
     let cloud = Cloud::start("");

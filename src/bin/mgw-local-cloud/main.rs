@@ -171,7 +171,9 @@ fn run(ask: &Serve) -> Result<(), String> {
         }
     }
     let engine: Arc<dyn Engine> = match ask.engine {
-        EngineName::Coded => Arc::new(coded::CodedEngine::new(scenario.seed, scenario.stt.revision_rate)),
+        EngineName::Coded => Arc::new(
+            coded::CodedEngine::new(scenario.seed, scenario.stt.revision_rate).revising(scenario.stt.revision_depth),
+        ),
         EngineName::Offline => {
             let engine = match ask.streams {
                 Some(streams) => offline::OfflineEngine::with(offline::Places::default(), streams),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::loop_guard::Played;
+use super::super::measures::Piece;
 use super::super::member::{EarMarks, Member};
 use super::super::playout::Heard;
 use super::super::segment::{Origin, Progress};
@@ -142,6 +143,9 @@ impl Room {
         marks.playout_start_ms = heard.started.map(ms);
         marks.playout_end_ms = Some(ms(heard.ended));
         let lag_ms = ms(heard.ended.saturating_sub(segment.end_at));
+        let piece = Piece::of(&marks, &segment.text, &t.text).filter(|_| complete);
+        let playout = Box::new(heard.treatment.told());
+        let stretch = playout.stretch;
         let kind = EventKind::SegmentDone {
             segment: heard.segment.0,
             listener: listener.0,
@@ -156,13 +160,15 @@ impl Room {
             heard_ms,
             complete,
             stages_ms: segment.stages(t),
-            playout: Box::new(heard.treatment.told()),
+            measures: piece.map(|piece| Box::new(piece.measures())),
+            playout,
             marks,
         };
         if let Some(speaker) = self.members.get_mut(&speaker)
             && complete
         {
             speaker.counters.heard += 1;
+            piece.into_iter().for_each(|piece| speaker.measures.heard(listener, piece, stretch));
             speaker.counters.lag_sum_ms += lag_ms;
             speaker.counters.lag_max_ms = speaker.counters.lag_max_ms.max(lag_ms);
         }

@@ -184,6 +184,7 @@ impl Room {
                 "interims": m.ledger.interims(),
                 "queued": m.playout.segments().count(),
             },
+            "measures": m.measures.json(m.ledger.revised(), m.ahead.hit_rate()),
             "speculation": m.ahead.stats(),
             "echoed_words": m.guard.words(),
             "lag_ms": { "mean": mean, "max": c.lag_max_ms },

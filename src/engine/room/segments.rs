@@ -40,6 +40,7 @@ impl Room {
             member.context.pop_front();
         }
         member.counters.committed += 1;
+        member.measures.committed(&commit.text);
         let (start_at, end_at) = (member.map.to_gateway(commit.start), member.map.to_gateway(commit.end));
         let rates: BTreeMap<Language, u32> = targets.iter().map(|target| (*target, member.tts_rate(*target))).collect();
         let pause = commit.start.saturating_sub(member.said_to);

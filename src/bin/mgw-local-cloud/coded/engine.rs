@@ -14,13 +14,19 @@ const SPEECH_DB: f64 = -14.0;
 pub struct CodedEngine {
     seed: u64,
     revision_rate: f64,
+    revision_depth: usize,
     streams: AtomicU64,
 }
 
 impl CodedEngine {
     /// `revision_rate` is the share of newest words that an interim gets wrong at first; `seed` decides which.
     pub fn new(seed: u64, revision_rate: f64) -> CodedEngine {
-        CodedEngine { seed, revision_rate, streams: AtomicU64::new(0) }
+        CodedEngine { seed, revision_rate, revision_depth: 1, streams: AtomicU64::new(0) }
+    }
+
+    /// So many of the newest words may be wrong at first.
+    pub fn revising(self, revision_depth: usize) -> CodedEngine {
+        CodedEngine { revision_depth, ..self }
     }
 }
 
@@ -44,6 +50,7 @@ impl Engine for CodedEngine {
             words: Vec::new(),
             guessed: 0,
             revision_rate: self.revision_rate,
+            revision_depth: self.revision_depth,
             rng: ChaCha8Rng::seed_from_u64(self.seed ^ stream << 32),
         }))
     }
@@ -123,6 +130,11 @@ fn dress(original: &str, word: &str) -> String {
     format!("{before}{word}{after}")
 }
 
+/// Whether a coded word ends a clause, where clauses end behind every so many numbers (0: nowhere).
+pub fn ends_clause(word: &str, clause_words: u16) -> bool {
+    clause_words > 0 && Token::parse(word).is_some_and(|token| (token.n + 1) % clause_words == 0)
+}
+
 /// The word with its first letter in upper case.
 pub fn capital(word: &str) -> String {
     let mut chars = word.chars();
@@ -136,6 +148,7 @@ struct CodedRecognizer {
     /// Words up to here have been the newest of a hypothesis once, and are right from then on.
     guessed: usize,
     revision_rate: f64,
+    revision_depth: usize,
     rng: ChaCha8Rng,
 }
 
@@ -163,11 +176,10 @@ impl Recognizer for CodedRecognizer {
 
     fn hypothesis(&mut self) -> Vec<Word> {
         let mut words = self.spelt(0.95);
-        if words.len() > self.guessed {
-            self.guessed = words.len();
-            if self.rng.random_bool(self.revision_rate)
-                && let (Some(newest), Some((token, ..))) = (words.last_mut(), self.words.last())
-            {
+        let first = self.guessed.max(words.len().saturating_sub(self.revision_depth));
+        self.guessed = self.guessed.max(words.len());
+        for (newest, (token, ..)) in words.iter_mut().zip(&self.words).skip(first).rev() {
+            if self.rng.random_bool(self.revision_rate) {
                 let wrong = (token.n + self.rng.random_range(1..WORDS)) % WORDS;
                 newest.text = Token { n: wrong, ..*token }.text();
                 newest.confidence = 0.55;

@@ -4,4 +4,4 @@ pub mod codec;
 mod codec_tests;
 mod engine;
 
-pub use engine::{CodedEngine, capital};
+pub use engine::{CodedEngine, capital, ends_clause};

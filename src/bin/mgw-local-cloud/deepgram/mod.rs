@@ -3,6 +3,7 @@
 //! Here are the handshake, the websocket and its rules; what the audio means is [`session`]'s.
 
 mod aura;
+mod ends;
 mod flux;
 mod query;
 mod rate;
@@ -26,6 +27,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use ends::Ends;
 use query::{Encoding, NO_SUCH_MODEL, Query};
 use rand::RngExt;
 use rate::RateWatch;
@@ -85,7 +87,12 @@ pub async fn listen(
             return rejection.into_response();
         }
     };
-    let pace = Pace { interim_ms: scenario.stt.interim_interval_ms, cut_ms: scenario.stt.cut_after_ms };
+    let pace = Pace {
+        interim_ms: scenario.stt.interim_interval_ms,
+        cut_ms: scenario.stt.cut_after_ms,
+        clause_words: scenario.stt.clause_words,
+        ends: scenario.stt.end_of_turn_ms.map(|latency| Ends::new(latency, scenario.seed)),
+    };
     let encoding = query.encoding;
     let rate = query.sample_rate;
     let seed = app.chance(RngExt::random);

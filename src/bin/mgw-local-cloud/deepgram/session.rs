@@ -1,9 +1,10 @@
 //! One recognition stream without sockets: audio in, Deepgram's messages out. Its only clock is the audio received.
 
+use super::ends::Ends;
 use super::query::Query;
 use super::vad::Vad;
-use crate::coded::capital;
 use crate::coded::codec::Token;
+use crate::coded::{capital, ends_clause};
 use crate::engine::{Recognizer, Word};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -43,6 +44,10 @@ pub struct Pace {
     pub interim_ms: u32,
     /// Range of speech after which a final is cut.
     pub cut_ms: (u32, u32),
+    /// Where clauses end, by the words' numbers.
+    pub clause_words: u16,
+    /// Silences that end turns, if not the client's endpointing does.
+    pub ends: Option<Ends>,
 }
 
 /// State of one stream; time is in whole milliseconds of audio.
@@ -136,7 +141,9 @@ impl Session {
         let silence = self.now - self.last_voice;
         if self.in_speech {
             let spoken = self.voice_from.map_or(0, |from| self.now - from);
-            if self.query.endpointing_ms.is_some_and(|ms| silence >= ms.max(LEAST_ENDPOINT_MS)) {
+            let ends_after = self.pace.ends.as_ref().map(Ends::silence_ms);
+            let endpoint = ends_after.or_else(|| self.query.endpointing_ms.map(|ms| ms.max(LEAST_ENDPOINT_MS)));
+            if endpoint.is_some_and(|ms| silence >= ms) {
                 self.finish(true, false, out);
             } else if (spoken >= self.cut_after && silence >= WORD_GAP_MS) || spoken >= CUT_AT_MOST_MS {
                 self.finish(false, false, out);
@@ -213,6 +220,7 @@ impl Session {
         self.cut_after = self.rng.random_range(self.pace.cut_ms.0..=self.pace.cut_ms.1);
         if speech_final {
             self.in_speech = false;
+            self.pace.ends.iter_mut().for_each(Ends::draw);
         }
     }
 
@@ -225,8 +233,13 @@ impl Session {
             .map(|(i, w)| {
                 let first = i == 0 && !self.sentence_open;
                 let text = if first && self.query.punctuate { capital(&w.text) } else { w.text.clone() };
-                let stop = self.query.punctuate && ends && i + 1 == words.len();
-                if stop { text + "." } else { text }
+                let last = i + 1 == words.len();
+                let clause = ends_clause(&w.text, self.pace.clause_words) && !last;
+                match self.query.punctuate {
+                    true if ends && last => text + ".",
+                    true if clause => text + ",",
+                    _ => text,
+                }
             })
             .collect();
         let listed: Vec<Value> = words

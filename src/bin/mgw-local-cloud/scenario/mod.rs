@@ -113,6 +113,15 @@ pub struct Stt {
     pub interim_interval_ms: u32,
     /// Share of newest interim words that are wrong at first (0.3); read at start only.
     pub revision_rate: f64,
+    /// So many of the newest words may be wrong at first, each by `revision_rate` (1); read at start only.
+    pub revision_depth: usize,
+    /// Coded words whose number and one more can be divided by this end a clause: a comma is written behind them as soon
+    /// as a later word is known (0: no clauses).
+    pub clause_words: u16,
+    /// Silence after which a turn is over, drawn anew for each (the same in every stream). Then neither `endpointing` nor
+    /// Flux's growing confidence decides when (not given).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_of_turn_ms: Option<Latency>,
     /// Extra delay of every interim result (0).
     pub interim_delay_ms: Latency,
     /// Extra delay of every final result and UtteranceEnd (0).
@@ -128,6 +137,9 @@ impl Default for Stt {
         Stt {
             interim_interval_ms: 1000,
             revision_rate: 0.3,
+            revision_depth: 1,
+            clause_words: 0,
+            end_of_turn_ms: None,
             interim_delay_ms: Latency::Fixed(0.0),
             final_delay_ms: Latency::Fixed(0.0),
             cut_after_ms: (4000, 5000),
@@ -204,6 +216,7 @@ impl Scenario {
     fn check(&self) -> Result<(), String> {
         self.stt.interim_delay_ms.check("stt.interim_delay_ms")?;
         self.stt.final_delay_ms.check("stt.final_delay_ms")?;
+        self.stt.end_of_turn_ms.map_or(Ok(()), |latency| latency.check("stt.end_of_turn_ms"))?;
         self.mt.latency_ms.check("mt.latency_ms")?;
         self.tts.first_audio_ms.check("tts.first_audio_ms")?;
         let rate = |r: f64| (0.0..=1.0).contains(&r);
@@ -249,6 +262,7 @@ mod tests {
         for (text, hint) in [
             ("[stt]\nintrim_interval_ms = 3", "intrim"),
             ("[mt]\nlatency_ms = { median = 5, p95 = 2 }", "mt.latency_ms"),
+            ("[stt]\nend_of_turn_ms = { median = 0, p95 = 2 }", "stt.end_of_turn_ms"),
             ("[[fault]]\nstage = \"mt\"\nat = 0\nkind = \"reset\"", "fault 1"),
             ("[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"explode\"", "explode"),
             ("[[fault]]\nstage = \"mt\"\nat = 1\nkind = \"status\"\ncode = 99", "fault 1"),

@@ -3,6 +3,7 @@
 mod query;
 mod turn;
 
+use super::ends::Ends;
 use super::{bearer_or_protocol, refused, refused_by_engine};
 use crate::app::App;
 use crate::conn::ConnCtl;
@@ -73,6 +74,8 @@ pub async fn listen(
         update_ms: scenario.flux.update_ms,
         confident_ms: scenario.flux.confident_ms,
         word_times: scenario.flux.word_times,
+        clause_words: scenario.stt.clause_words,
+        ends: scenario.stt.end_of_turn_ms.map(|latency| Ends::new(latency, scenario.seed)),
     };
     let now = Instant::now();
     let mut stream = Stream {

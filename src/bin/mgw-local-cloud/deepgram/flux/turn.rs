@@ -3,7 +3,8 @@
 //! Confidence that a turn is over grows evenly with the silence: it is 1 after `confident_ms`.
 
 use super::query::Query;
-use crate::coded::capital;
+use crate::coded::{capital, ends_clause};
+use crate::deepgram::ends::Ends;
 use crate::deepgram::session::language_of;
 use crate::deepgram::vad::Vad;
 use crate::engine::{Recognizer, Word};
@@ -15,7 +16,7 @@ const LOOK_MS: u32 = 80;
 const RESUME_MS: u32 = 30;
 
 /// Pace and shape of the events.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Pace {
     /// Audio time between Updates.
     pub update_ms: u32,
@@ -23,6 +24,10 @@ pub struct Pace {
     pub confident_ms: u32,
     /// Whether words carry times.
     pub word_times: bool,
+    /// Where clauses end, by the words' numbers.
+    pub clause_words: u16,
+    /// Silences that end turns: confidence reaches the client's threshold after them.
+    pub ends: Option<Ends>,
 }
 
 /// A TurnInfo without request and sequence numbers, and whether its words are settled.
@@ -61,7 +66,6 @@ impl Turns {
         Turns {
             frame: query.sample_rate as usize / 100,
             query,
-            pace,
             recognizer,
             vad: Vad::new(),
             partial: Vec::new(),
@@ -69,6 +73,7 @@ impl Turns {
             index: 0,
             from: 0,
             next_update: pace.update_ms,
+            pace,
             next_look: LOOK_MS,
             voiced_run: 0,
             last_voice: 0,
@@ -150,7 +155,12 @@ impl Turns {
     }
 
     fn confidence(&self) -> f64 {
-        (f64::from(self.now - self.last_voice) / f64::from(self.pace.confident_ms)).min(1.0)
+        let silence = f64::from(self.now - self.last_voice);
+        let share = match &self.pace.ends {
+            Some(ends) => silence / f64::from(ends.silence_ms()) * self.query.thresholds.eot,
+            None => silence / f64::from(self.pace.confident_ms),
+        };
+        share.min(1.0)
     }
 
     fn end(&mut self, trigger: &str, out: &mut Vec<Event>) {
@@ -162,6 +172,7 @@ impl Turns {
         }
         out.push(self.event("EndOfTurn", &words, Some(trigger)));
         self.index += 1;
+        self.pace.ends.iter_mut().for_each(Ends::draw);
         self.open = false;
         self.from = self.now;
     }
@@ -193,7 +204,9 @@ impl Turns {
 
     fn event(&self, event: &str, words: &[Word], trigger: Option<&str>) -> Event {
         let settled = matches!(event, "EagerEndOfTurn" | "EndOfTurn");
-        let mut transcript = words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().join(" ");
+        let clause = |i: usize, w: &Word| i + 1 < words.len() && ends_clause(&w.text, self.pace.clause_words);
+        let shown = |(i, w): (usize, &Word)| if clause(i, w) { format!("{},", w.text) } else { w.text.clone() };
+        let mut transcript = words.iter().enumerate().map(shown).collect::<Vec<_>>().join(" ");
         if !transcript.is_empty() {
             transcript = capital(&transcript);
             if settled {
