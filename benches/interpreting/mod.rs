@@ -68,6 +68,10 @@ const WAYS: [(&str, Kind); 5] = [
     ("mgw", Kind::Mgw(&[])),
     ("mgw, speech ahead", Kind::Mgw(&[("speculation.mode", "speak")])),
 ];
+/// Places of the talks.
+const SHORT: usize = 0;
+const LONGER: usize = 3;
+/// Places of the ways.
 const WHOLE: usize = 0;
 const FINALS: usize = 1;
 const MGW: usize = 3;
@@ -194,10 +198,14 @@ pub fn run(quick: bool, report: &mut Report) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut chance = Chance::new(6);
     let (turns, monologues) = if quick { (4, 1) } else { (30, 4) };
-    let mut drawn = || 8 + (chance.below(Duration::from_millis(11)).as_micros() / 1000) as usize;
-    let short = Talk::new((0..turns).map(|_| drawn()), 7.0);
+    let mut drawn = |least: usize, most: usize| {
+        least + (chance.below(Duration::from_millis((most + 1 - least) as u64)).as_micros() / 1000) as usize
+    };
+    let short = Talk::new((0..turns).map(|_| drawn(3, 8)), 7.0);
+    let longer = Talk::new((0..turns).map(|_| drawn(9, 18)), 7.0);
     let long = Talk::new((0..monologues).map(|_| (30.0 / WORD_S) as usize), 38.0);
-    let talks = [(Recogniser::Flux, &short), (Recogniser::V1, &long), (Recogniser::Flux, &long)];
+    let talks =
+        [(Recogniser::Flux, &short), (Recogniser::V1, &long), (Recogniser::Flux, &long), (Recogniser::Flux, &longer)];
 
     let cloud = Cloud::start(SCENARIO);
     let gateway = Gateway::new(&cloud.config(&[("flux.eager_eot_threshold", "0.4")])).expect("gateway");
@@ -249,7 +257,7 @@ fn speaker_stats(leg: &Leg) -> Value {
 }
 
 /// Everybody talks and listens; returns what each leg's ear was given.
-fn play(gateway: &Gateway, legs: &[Leg<'_>], talks: &[&Talk; 3]) -> Vec<Vec<i16>> {
+fn play(gateway: &Gateway, legs: &[Leg<'_>], talks: &[&Talk; 4]) -> Vec<Vec<i16>> {
     /// Frames of silence before the talk, in which connections are made and noise floors learnt.
     const BEFORE: usize = 150;
     let voices = talks.map(|talk| talk.sound());
@@ -289,22 +297,28 @@ fn play(gateway: &Gateway, legs: &[Leg<'_>], talks: &[&Talk; 3]) -> Vec<Vec<i16>
     heard
 }
 
-fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 3], ears: &[Ear], stats: &[Value], violations: Value) {
+fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 4], ears: &[Ear], stats: &[Value], violations: Value) {
     let ear = |talk: usize, way: usize| &ears[talk * WAYS.len() + way];
-    let short = talks[0].1;
-    let after: Vec<Vec<f64>> = (0..WAYS.len()).map(|way| after_turns(short, ear(0, way))).collect();
     let median = |values: &[f64]| quantile(&mut values.to_vec(), 0.5);
     let p95 = |values: &[f64]| quantile(&mut values.to_vec(), 0.95);
+    let afters = |talk: usize| -> Vec<Vec<f64>> {
+        (0..WAYS.len()).map(|way| after_turns(talks[talk].1, ear(talk, way))).collect()
+    };
+    let (short, after) = (talks[SHORT].1, afters(SHORT));
     let mut rows = Vec::new();
-    for (way, (name, _)) in WAYS.iter().enumerate() {
-        rows.push(json!({
-            "way": name, "first word p50 ms": median(&after[way]).round(), "p95 ms": p95(&after[way]).round(),
-            "of (a)": share(median(&after[way]), median(&after[WHOLE])),
-            "of (b)": share(median(&after[way]), median(&after[FINALS])),
-            "words wrong": ear(0, way).wrong,
-        }));
+    for (talk, turns) in [(SHORT, "3 to 8 words"), (LONGER, "9 to 18 words")] {
+        let after = afters(talk);
+        for (way, (name, _)) in WAYS.iter().enumerate() {
+            rows.push(json!({
+                "turns": turns, "way": name,
+                "first word p50 ms": median(&after[way]).round(), "p95 ms": p95(&after[way]).round(),
+                "of (a)": share(median(&after[way]), median(&after[WHOLE])),
+                "of (b)": share(median(&after[way]), median(&after[FINALS])),
+                "words wrong": ear(talk, way).wrong,
+            }));
+        }
     }
-    report.details.insert("short_turns".into(), rows.into());
+    report.details.insert("turns".into(), rows.into());
     let ratio = |way: usize, of: usize| median(&after[way]) / median(&after[of]).max(1.0);
     report.add(Figure::new("turn_first_word_p50_ms", median(&after[MGW]), "ms"));
     report.add(Figure::new("turn_first_word_of_a", ratio(MGW, WHOLE), "").at_most(0.4));
@@ -335,7 +349,7 @@ fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 3], ears: &[Ear], sta
     report.add(Figure::new("interpreting_words_wrong", wrong as f64, "words").at_most(0.0));
     let ahead: Vec<Value> = [MGW, AHEAD].iter().map(|way| stats[*way]["speculation"]["hit_rate"].clone()).collect();
     report.note(&format!(
-        "interpreting: {} turns of 8 to 18 words with 7 s between them (Flux), {} monologues of 30 s (both recognisers); all \
+        "interpreting: {} turns of 3 to 8 and as many of 9 to 18 words with 7 s between them (Flux), {} monologues of 30 s (both recognisers); all \
          ways at the same time on one emulator; first words as medians, monologues by the slowest; work ahead was of use in \
          {} (translated) and {} (spoken) of the cases; violations of the vendors' rules: {violations}",
         short.turns.len(),

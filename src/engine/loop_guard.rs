@@ -63,6 +63,7 @@ impl LoopGuard {
         commit: Commit,
         sounding: &[Played],
         said_at: impl Fn(Duration) -> Duration,
+        talked: impl Fn(Duration) -> bool,
     ) -> (Option<Commit>, usize) {
         let played: Vec<Vec<(String, Duration, Duration)>> =
             self.played.iter().chain(sounding).map(Played::words).filter(|words| !words.is_empty()).collect();
@@ -75,6 +76,10 @@ impl LoopGuard {
         let mut echo = vec![false; words.len()];
         for segment in &played {
             mark(&heard, segment, &mut echo);
+        }
+        // What the microphone gave louder than any echo was said by its owner.
+        for (marked, (_, at)) in echo.iter_mut().zip(&heard) {
+            *marked &= !talked(*at);
         }
         let all = echo.iter().zip(&heard).all(|(echo, (word, _))| *echo || word.is_empty());
         if !all {
@@ -91,7 +96,7 @@ impl LoopGuard {
             return (None, removed);
         }
         let texts: Vec<&str> = left.iter().map(|w| w.text.as_str()).collect();
-        let (start, end, text) = (first.start, last.end, texts.join(" "));
+        let (start, end, text) = (first.start, last.end, joined(&texts));
         let words = if commit.words.is_empty() { Vec::new() } else { left };
         (Some(Commit { why: commit.why, words, text, start, end }), removed)
     }
@@ -100,7 +105,7 @@ impl LoopGuard {
 impl Played {
     /// Its words, each with the earliest and the latest time at which its echo may have been said.
     fn words(&self) -> Vec<(String, Duration, Duration)> {
-        let texts: Vec<String> = self.text.split_whitespace().map(normal).filter(|w| !w.is_empty()).collect();
+        let texts: Vec<String> = tokens(&self.text).into_iter().map(normal).filter(|w| !w.is_empty()).collect();
         let letters: usize = texts.iter().map(|w| w.chars().count()).sum();
         let inexact = INEXACT + self.length / INEXACT_SHARE;
         let mut before = 0;
@@ -135,7 +140,9 @@ fn keep_chances(heard: &[(String, Duration)], echo: &mut [bool]) {
     while from < echo.len() {
         let length = echo[from..].iter().take_while(|marked| **marked).count();
         let run = from..from + length;
-        let letters: usize = heard[run.clone()].iter().map(|(word, _)| word.chars().count()).sum();
+        let weight =
+            |(word, _): &(String, Duration)| word.chars().map(|c| if is_unspaced(c) { 2 } else { 1 }).sum::<usize>();
+        let letters: usize = heard[run.clone()].iter().map(weight).sum();
         if length > 0 && letters < NO_CHANCE {
             echo[run].fill(false);
         }
@@ -143,18 +150,64 @@ fn keep_chances(heard: &[(String, Duration)], echo: &mut [bool]) {
     }
 }
 
-/// A commit's words; where it has none, its text's, spread over its span.
+/// A commit's words; where it has none, its text's, spread over its span. Of scripts without spaces the characters.
 fn spread(commit: &Commit) -> Vec<Word> {
     if !commit.words.is_empty() {
-        return commit.words.clone();
+        return commit.words.iter().flat_map(characters).collect();
     }
-    let texts: Vec<&str> = commit.text.split_whitespace().collect();
+    let texts: Vec<&str> = tokens(&commit.text);
     let length = commit.end.saturating_sub(commit.start) / (texts.len().max(1) as u32);
     let word = |(i, text): (usize, &&str)| {
         let start = commit.start + length * i as u32;
         Word { text: (*text).to_owned(), start, end: start + length, confidence: 1.0 }
     };
     texts.iter().enumerate().map(word).collect()
+}
+
+/// A word of a script without spaces, character by character.
+fn characters(word: &Word) -> Vec<Word> {
+    let texts = tokens(&word.text);
+    let length = word.end.saturating_sub(word.start) / texts.len().max(1) as u32;
+    let part = |(i, text): (usize, &&str)| {
+        let start = word.start + length * i as u32;
+        Word { text: (*text).to_owned(), start, end: start + length, confidence: word.confidence }
+    };
+    texts.iter().enumerate().map(part).collect()
+}
+
+/// Words between spaces, and single characters where a script has none.
+fn tokens(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    for word in text.split_whitespace() {
+        let mut from = 0;
+        for (at, c) in word.char_indices() {
+            if is_unspaced(c) {
+                out.extend((at > from).then(|| &word[from..at]));
+                from = at + c.len_utf8();
+                out.push(&word[at..from]);
+            }
+        }
+        out.extend((from < word.len()).then(|| &word[from..]));
+    }
+    out
+}
+
+/// Thai to Khmer, kana, Han.
+fn is_unspaced(c: char) -> bool {
+    matches!(u32::from(c), 0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF | 0x3040..=0x30FF | 0x3400..=0x9FFF | 0x20000..=0x3FFFF)
+}
+
+/// Texts one after the other, with spaces between those of scripts that have them.
+fn joined(texts: &[&str]) -> String {
+    let mut out = String::new();
+    for text in texts {
+        let spaced = |c: Option<char>| c.is_some_and(|c| !is_unspaced(c));
+        if spaced(out.chars().next_back()) && spaced(text.chars().next()) {
+            out.push(' ');
+        }
+        out.push_str(text);
+    }
+    out
 }
 
 fn normal(word: &str) -> String {
@@ -211,7 +264,7 @@ mod tests {
                     if !sounds {
                         guard.heard(ms(11_800), item);
                     }
-                    let (kept, removed) = guard.filter(said(text, start, times), &sounding, |t| t);
+                    let (kept, removed) = guard.filter(said(text, start, times), &sounding, |t| t, |_| false);
                     assert_eq!(kept.as_ref().map(|c| c.text.as_str()), left, "{text} at {start}");
                     let count = |text: &str| text.split_whitespace().count();
                     assert_eq!(removed, count(text) - left.map_or(0, count), "{text}");
@@ -220,6 +273,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn scripts_without_spaces_and_own_talk() {
+        let played = Played { text: "明天三点我们出发。".into(), started: ms(10_000), length: ms(1800) };
+        let commit = |text: &str| Commit {
+            why: Why::Final,
+            words: Vec::new(),
+            text: text.into(),
+            start: ms(10_100),
+            end: ms(11_900),
+        };
+        let mut guard = LoopGuard::default();
+        let (left, _) = guard.filter(commit("明天三点我们出发"), std::slice::from_ref(&played), |t| t, |_| false);
+        assert_eq!(left, None);
+        let (left, removed) =
+            guard.filter(commit("好明天三点我们出发"), std::slice::from_ref(&played), |t| t, |_| false);
+        assert_eq!((left.map(|c| c.text), removed), (Some("好".to_owned()), 8));
+        // The same words, but said louder than any echo: an answer.
+        let (left, removed) = guard.filter(commit("明天三点我们出发"), &[played], |t| t, |_| true);
+        assert_eq!((left.map(|c| c.text), removed), (Some("明天三点我们出发".to_owned()), 0));
     }
 
     #[test]

@@ -225,6 +225,8 @@ pub struct Member {
     pub original: Original,
     /// Whose own voice it hears because translation is down.
     pub open_to: BTreeMap<super::SessionId, bool>,
+    /// Its announcement was said.
+    pub announced: bool,
     /// Places in its queue that the host wants to hear of.
     pub marks: EarMarks,
     /// Last time it pulled.
@@ -290,6 +292,7 @@ impl Member {
             ),
             original: Original::new(config.rate_out),
             open_to: BTreeMap::new(),
+            announced: false,
             marks: EarMarks::default(),
             last_pull: now,
             asked: 0,

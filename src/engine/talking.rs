@@ -1,5 +1,6 @@
 //! Whether a session is talking itself, rather than giving back what its ear is played.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::level::mean_square;
@@ -18,6 +19,11 @@ const ECHO_WITHIN: Duration = Duration::from_millis(800);
 /// The noise floor rises by a factor of two in about four seconds, and falls at once.
 const FLOOR_RISE_PER_S: f32 = 0.17;
 
+/// Sounds closer than this belong to one word.
+const JOIN: Duration = Duration::from_millis(30);
+/// Spans of talk remembered: half a minute of words at least.
+const SPANS: usize = 128;
+
 /// What a session's microphone gives, judged block by block.
 #[derive(Clone, Debug, Default)]
 pub struct Talking {
@@ -26,6 +32,8 @@ pub struct Talking {
     /// Sound without a break.
     loud_for: Duration,
     last: Option<Duration>,
+    /// From when to when it talked, lately.
+    spans: VecDeque<(Duration, Duration)>,
     /// The loudest of what was played lately, and when.
     played: Option<(Duration, f32)>,
 }
@@ -43,7 +51,13 @@ impl Talking {
     pub fn said(&mut self, now: Duration, block: &[i16], hz: u32) {
         let level = mean_square(block);
         let length = span(block.len() as u64, hz);
-        let floor = self.floor.unwrap_or(level);
+        if level < 1.0 {
+            // No sound at all is a muted phone or a lost packet, and says nothing of a noise that is known.
+            self.floor.get_or_insert(SOFTEST / ABOVE_NOISE);
+            self.loud_for = Duration::ZERO;
+            return;
+        }
+        let floor = self.floor.unwrap_or(level).max(SOFTEST / ABOVE_NOISE);
         self.floor = Some(level.min(floor * (1.0 + FLOOR_RISE_PER_S * length.as_secs_f32()) + 0.01));
         let echo = match self.played {
             Some((at, loudest)) if now.saturating_sub(at) <= ECHO_WITHIN => loudest * ECHO,
@@ -54,9 +68,24 @@ impl Talking {
             return;
         }
         self.loud_for += length;
-        if self.loud_for >= SHORTEST {
-            self.last = Some(now);
+        if self.loud_for < SHORTEST {
+            return;
         }
+        self.last = Some(now);
+        match self.spans.back_mut() {
+            Some(span) if span.1 + JOIN >= now => span.1 = now,
+            _ => {
+                if self.spans.len() == SPANS {
+                    self.spans.pop_front();
+                }
+                self.spans.push_back((now.saturating_sub(self.loud_for), now));
+            }
+        }
+    }
+
+    /// It talked at this time: what is recognised there is its own.
+    pub fn talked(&self, at: Duration) -> bool {
+        self.spans.iter().any(|(from, to)| *from <= at && at <= *to)
     }
 
     /// It talks now, or did less than `pause` ago.

@@ -288,6 +288,7 @@ fn recorded_rooms_are_heard_whole_by_the_engine_of_today() {
     }
 }
 
+/// Makes a record of this name.
 type Maker = fn(&str);
 
 /// Records and what makes them, by name.

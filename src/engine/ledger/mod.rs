@@ -94,7 +94,6 @@ pub struct Commit {
 }
 
 /// What is known and not committed: worth working on ahead.
-#[allow(dead_code, reason = "speculation takes it up")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tail {
     /// The text that a commit of all of it would have.
@@ -213,7 +212,6 @@ impl Ledger {
     }
 
     /// What is known and not committed.
-    #[allow(dead_code, reason = "speculation takes it up")]
     pub fn tail(&self) -> Option<Tail> {
         let Hypothesis { heard, eager } = self.hypothesis.as_ref()?;
         let range = heard.fresh..heard.tokens.len();

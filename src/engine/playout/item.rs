@@ -42,6 +42,8 @@ pub struct Timing {
     pub pause: Duration,
     /// It may be left out when too much waits (`playout.overflow`).
     pub may_skip: bool,
+    /// Gateway time from which on it could be played, had its audio been there.
+    pub queued: Duration,
 }
 
 /// The audio of a segment as the queue needs it.
@@ -225,7 +227,7 @@ impl Item {
         self.treatment.taken = self.taken as u64;
         if self.found && self.found_at.is_none() {
             // Silence that came before it took its time, and nobody waited for that.
-            self.found_at = source.since.filter(|_| first).or(Some(now));
+            self.found_at = source.since.filter(|_| first).map(|since| since.max(self.timing.queued)).or(Some(now));
         }
         if source.over && self.tail.is_none() {
             let mut end = all.len();
@@ -336,6 +338,25 @@ impl Item {
             self.finish(source, shape, leveller, hz, &mut converted);
         }
         self.treatment.taken = self.taken as u64;
+        self.ready.extend(converted);
+    }
+
+    /// No more has come, and the ear is about to run dry: what the stages hold back is given, so that a word that is
+    /// there to its end is not torn in two. What comes later begins behind it.
+    pub fn drain(&mut self, source: &Source<'_>, shape: &Shape, leveller: &mut Leveller, hz: u32) {
+        if self.flushed || self.taken < self.until(source, shape.speed) {
+            return;
+        }
+        let mut converted = Vec::new();
+        let mut levelled = Vec::new();
+        leveller.finish(shape.known, &mut levelled);
+        self.stretched(&levelled, source, hz, &mut converted, false);
+        if let (Some(stretch), Some(resampler)) = (&mut self.stretch, &mut self.resampler) {
+            let mut rest = Vec::new();
+            stretch.finish(&mut rest);
+            self.treatment.stretched.1 += rest.len() as u64;
+            resampler.process(&rest, &mut converted);
+        }
         self.ready.extend(converted);
     }
 

@@ -44,6 +44,8 @@ use crate::config::Language;
 /// So much of a segment is ready to be written before it begins: what two pulls take, so that a first crumb from the
 /// synthesiser is not followed by a hole.
 const BEGIN: Duration = Duration::from_millis(40);
+/// With less than this left to be pulled, and nothing new, a segment gives all that it has.
+const NEARLY_DRY: Duration = Duration::from_millis(25);
 /// After a segment ran dry in its middle, the next ones wait for this much more audio before they begin …
 const HOLD_STEP: Duration = Duration::from_millis(60);
 /// … up to this much; a segment that came evenly takes a quarter off again.
@@ -198,7 +200,13 @@ impl Playout {
     }
 
     /// Whether segments that have not begun wait; one that has begun is always heard to its end.
-    pub fn hold(&mut self, held: bool) {
+    pub fn hold(&mut self, now: Duration, held: bool) {
+        if self.held && !held {
+            // What it waited for this is not its lateness.
+            for item in self.queue.iter_mut().filter(|item| !item.has_begun()) {
+                item.timing.queued = now;
+            }
+        }
         self.held = held;
     }
 
@@ -335,6 +343,10 @@ impl Playout {
                 // Levelling, stretching and converting hold a little back each, so that what is ready is asked.
                 let begin = if item.start.is_none() { samples(BEGIN, self.hz) as usize } else { 0 };
                 item.convert(&s, &shape, &mut self.leveller, self.hz, want.max(begin));
+                let left = fill + (out.len() + item.ready.len()) as u64;
+                if item.start.is_some() && !s.over && left < samples(NEARLY_DRY, self.hz) {
+                    item.drain(&s, &shape, &mut self.leveller, self.hz);
+                }
                 voice.gain_db = self.leveller.voice_db().filter(|_| self.normalise).or(voice.gain_db);
                 if item.ready.len() < begin && !item.is_flushed() {
                     break;

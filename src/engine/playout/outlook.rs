@@ -118,8 +118,13 @@ impl Playout {
         after: Duration,
         source: impl Fn(SegmentId) -> Option<Source<'a>>,
     ) -> Option<SegmentId> {
+        // Nothing is thrown away because the listener talks.
+        if self.held {
+            return None;
+        }
         let outlook = self.outlook(now, self.pace.max(), &source)?;
-        let late = now + Duration::from_secs_f32(outlook.until) > outlook.last.timing.end_at + after;
+        let late = now + Duration::from_secs_f32(outlook.until)
+            > outlook.last.timing.end_at.max(outlook.last.timing.queued.saturating_sub(after / 2)) + after;
         if !late || outlook.behind < WAITED_S {
             return None;
         }

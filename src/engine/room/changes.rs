@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::level::Gain;
 use super::super::member::SttStream;
 use super::super::playout::Timing;
 use super::super::segment::{Origin, Target};
@@ -24,6 +25,9 @@ impl Room {
             self.change_hearing(session, config.hears);
         }
         let Some(member) = self.members.get_mut(&session) else { return };
+        // Where it ducks or waits, it is decided with every tick.
+        member.playout.set_gain(Gain::from_db(f64::from(config.gain_translation_db)), config.original_fade);
+        member.playout.hold(now, false);
         let mut commands = Vec::new();
         if before.language != config.language {
             let until = member.clock.now();
@@ -63,10 +67,16 @@ impl Room {
         let Some(member) = self.members.get_mut(&listener) else { return };
         let before = *member.playout.language();
         let held: Vec<SegmentId> = member.playout.segments().collect();
-        member.playout.clear(now);
+        let mut begun = Vec::new();
+        for heard in member.playout.clear(now) {
+            begun.extend(heard.started.map(|started| (heard.segment, started, heard.length)));
+        }
         member.playout.set_language(hears);
         member.sounds_until = now;
         self.outputs.push_back(Output::Flush { session: listener, ring: Ring::Speech });
+        for (id, started, length) in begun {
+            self.remember_played(listener, id, before, started, length);
+        }
         // The lines for this language are there before anything is to be spoken over them.
         self.sync_links();
         for id in held {
@@ -99,6 +109,7 @@ impl Room {
             end_at: segment.end_at,
             pause: Duration::ZERO,
             may_skip: true,
+            queued: now,
         };
         let wanted = !segment.targets.contains_key(&target);
         if wanted {

@@ -35,6 +35,16 @@ impl Room {
         for heard in heard {
             self.heard(session, heard);
         }
+        self.announce(session);
+    }
+
+    /// Says the announcement of one who has begun to listen. Not before: who does not pull hears nothing of it.
+    fn announce(&mut self, session: SessionId) {
+        let Some(member) = self.members.get_mut(&session).filter(|m| !m.announced && m.asked > 0) else { return };
+        member.announced = true;
+        if let Some((text, language)) = member.config.announcement.clone() {
+            self.say(session, text, language);
+        }
     }
 
     pub(super) fn check_absence(&mut self) {
@@ -185,6 +195,21 @@ impl Room {
             .collect()
     }
 
+    /// A segment sounded in this ear, perhaps not to its end: what its microphone repeats of it is an echo.
+    pub(super) fn remember_played(
+        &mut self,
+        listener: SessionId,
+        id: SegmentId,
+        target: Language,
+        started: Duration,
+        length: Duration,
+    ) {
+        let played = self.played(id, target, started);
+        if let (Some(played), Some(member)) = (played, self.members.get_mut(&listener)) {
+            member.guard.heard(self.now, Played { length: length.max(played.length.min(length * 2)), ..played });
+        }
+    }
+
     fn played(&self, id: SegmentId, target: Language, started: Duration) -> Option<Played> {
         let t = self.segments.get(&id)?.targets.get(&target)?;
         // As much as has come; where more follows it is heard later, and asked for again.
@@ -202,6 +227,8 @@ impl Room {
         for (&session, member) in self.members.iter_mut().filter(|(_, m)| m.listens()) {
             let samples = member.original.top_up(member.playout.lead());
             if !samples.is_empty() {
+                // A far voice comes back into the microphone as the translation does.
+                member.talking.played(self.now, &samples);
                 self.outputs.push_back(Output::Play { session, ring: Ring::Original, samples });
             }
         }

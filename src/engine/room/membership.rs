@@ -19,15 +19,11 @@ impl Room {
     pub(super) fn join(&mut self, session: SessionId, config: Arc<SessionConfig>) {
         let (language, hears) = (config.language.code().to_owned(), config.hears.code().to_owned());
         let (role, labels) = (config.role.clone(), config.labels.clone());
-        let announcement = config.announcement.clone();
         self.members.insert(session, Member::new(config, self.now));
         let members = self.listeners();
         self.event(session, EventKind::Joined { members, language, hears, role, labels });
         self.sync_links();
         self.refresh_originals();
-        if let Some((text, language)) = announcement {
-            self.say(session, text, language);
-        }
     }
 
     /// Puts a session back after the room's engine was rebuilt: no event, and original voices until its recogniser is there.
@@ -35,7 +31,10 @@ impl Room {
         self.now = now.max(self.now);
         let mut config = (*config).clone();
         (config.rate_in, config.rate_out) = (in_hz, out_hz);
-        self.members.insert(session, Member::new(Arc::new(config), now));
+        let mut member = Member::new(Arc::new(config), now);
+        // It was said before the fault.
+        member.announced = true;
+        self.members.insert(session, member);
         self.sync_links();
         for member in self.members.values_mut() {
             if let Some(stt) = &mut member.stt {
@@ -91,6 +90,7 @@ impl Room {
             if self.is_heard_by_others(session) {
                 continue;
             }
+            self.drop_draft(session);
             let Some(member) = self.members.remove(&session) else { continue };
             if member.stt.is_some() {
                 self.net(NetCommand::CloseStt { session, drain: false });
@@ -148,6 +148,8 @@ impl Room {
 
     /// Opens and closes provider connections so that they fit who is in the room.
     pub(super) fn sync_links(&mut self) {
+        let company = self.listeners() > 1;
+        let mut unheard = Vec::new();
         let now = self.now;
         let ids: Vec<SessionId> = self.members.keys().copied().collect();
         for session in ids {
@@ -171,7 +173,10 @@ impl Room {
                 member.ledger.forget_replays();
                 member.stt = Some(SttStream::new(now, rate, member.clock.hz(), base));
                 commands.push(NetCommand::OpenStt { session, config: config.clone(), rate });
-            } else if stays && targets.is_empty() && member.stt.take().is_some() {
+            } else if stays && targets.is_empty() && member.stt.is_some() {
+                // In company somebody would have heard it, had its language not changed.
+                unheard.extend(member.unrecognised().filter(|_| company).map(|(start, end)| (session, start, end)));
+                member.stt = None;
                 member.ledger.forget_replays();
                 commands.push(NetCommand::CloseStt { session, drain: false });
             }
@@ -195,6 +200,9 @@ impl Room {
             for command in commands {
                 self.net(command);
             }
+        }
+        for (session, start, end) in unheard {
+            self.unrecognised(session, start, end, "nobody hears this language translated any more");
         }
     }
 

@@ -65,7 +65,7 @@ impl Room {
         let held: Vec<(SessionId, bool)> = self
             .members
             .iter()
-            .filter(|(_, m)| m.listens())
+            .filter(|(_, m)| m.listens() && m.config.overlap != Overlap::Mix)
             .map(|(id, m)| {
                 // What waits too long is played all the same: nothing is thrown away for this.
                 let waits = m.config.overlap == Overlap::Wait && m.talking.talks(now, PAUSED);
@@ -78,7 +78,7 @@ impl Room {
             let ducked = config.overlap == Overlap::Duck && member.talking.talks(now, STOPPED);
             let db = config.gain_translation_db + if ducked { config.overlap_duck_db } else { 0.0 };
             member.playout.set_gain(Gain::from_db(f64::from(db)), config.original_fade);
-            member.playout.hold(held);
+            member.playout.hold(now, held);
         }
     }
 
@@ -86,10 +86,14 @@ impl Room {
     pub(super) fn play_cues(&mut self) {
         let now = self.now;
         let alone = self.listeners() == 1;
+        let cued = |m: &Member| {
+            let wanted = m.config.pending_cue == PendingCue::Tick || m.config.alone_cue == AloneCue::Tone;
+            m.listens() && (wanted || m.pending_since.is_some())
+        };
         let pending: Vec<(SessionId, bool)> = self
             .members
             .iter()
-            .filter(|(_, m)| m.listens())
+            .filter(|(_, m)| cued(m))
             .map(|(id, m)| (*id, m.config.pending_cue == PendingCue::Tick && self.is_pending(*id, m)))
             .collect();
         for (id, pending) in pending {

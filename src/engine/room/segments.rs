@@ -30,22 +30,24 @@ impl Room {
     /// A span of a session's speech will not change any more: it goes to everybody who hears another language.
     pub(super) fn commit(&mut self, speaker: SessionId, commit: Commit) {
         let now = self.now;
-        let targets = self.present_targets(speaker);
+        let Some(source) = self.members.get(&speaker).map(|m| m.language_at(commit.start)) else { return };
+        let targets = self.present_targets(speaker, source);
         let draft = self.take_draft(speaker, &commit, &targets);
         let Some(member) = self.members.get_mut(&speaker) else { return };
-        let (source, config) = (member.language_at(commit.start), member.config.clone());
+        let config = member.config.clone();
         let context: Vec<String> = member.context.iter().cloned().collect();
         member.context.push_back(commit.text.clone());
         while member.context.len() > config.deepl.context_segments {
             member.context.pop_front();
         }
         member.counters.committed += 1;
+        member.ahead.committed(&commit.text, targets.len());
         member.measures.committed(&commit.text);
         let (start_at, end_at) = (member.map.to_gateway(commit.start), member.map.to_gateway(commit.end));
         let rates: BTreeMap<Language, u32> = targets.iter().map(|target| (*target, member.tts_rate(*target))).collect();
         let pause = commit.start.saturating_sub(member.said_to);
         member.said_to = commit.end;
-        let timing = Timing { voice: speaker, start_at, end_at, pause, may_skip: true };
+        let timing = Timing { voice: speaker, start_at, end_at, pause, may_skip: true, queued: now };
         let Commit { text, start, end, why, .. } = commit;
         let drafted = draft.and_then(|id| self.segments.remove(&id)).map(|s| s.targets).unwrap_or_default();
         let segment = Segment {
@@ -172,7 +174,7 @@ impl Room {
         if let Some(member) = self.members.get_mut(&listener) {
             // Announcements are owed: they are never left out for being late.
             let (start_at, end_at, pause) = (now, now, Duration::ZERO);
-            member.playout.push(id, Timing { voice: listener, start_at, end_at, pause, may_skip: false });
+            member.playout.push(id, Timing { voice: listener, start_at, end_at, pause, may_skip: false, queued: now });
         }
         if source.same_language(&target) {
             self.speak(id, target, text);
@@ -267,7 +269,7 @@ impl Room {
         let Some(segment) = self.segments.get_mut(&id) else { return };
         let session = owner(segment.origin);
         if segment.draft {
-            return self.drop_draft(session);
+            return self.drop_from_draft(session, id, target);
         }
         let Some(t) = segment.targets.get_mut(&target).filter(|t| !t.is_over()) else { return };
         t.progress = Progress::Failed;

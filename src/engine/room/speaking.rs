@@ -172,13 +172,14 @@ impl Room {
             return self.commit(session, commit);
         };
         let (start, end) = (ms(commit.start), ms(commit.end));
-        let map = &member.map;
-        let (left, words) = member.guard.filter(commit, &sounding, |at| map.to_gateway(at));
+        let (map, talking) = (&member.map, &member.talking);
+        let (left, words) = member.guard.filter(commit, &sounding, |at| map.to_gateway(at), |at| talking.talked(at));
         if words > 0 {
             self.event(session, EventKind::EchoDropped { words, start_ms: start, end_ms: end });
         }
-        if let Some(commit) = left {
-            self.commit(session, commit);
+        match left {
+            Some(commit) => self.commit(session, commit),
+            None => self.drop_draft(session),
         }
     }
 
@@ -191,8 +192,9 @@ impl Room {
         let overdue: Vec<_> = self.members.iter_mut().filter_map(overdue).filter(|(_, c)| !c.is_empty()).collect();
         for (session, commits) in overdue {
             for commit in commits {
-                self.commit(session, commit);
+                self.commit_heard(session, commit);
             }
+            self.work_ahead(session);
         }
     }
 
@@ -207,7 +209,7 @@ impl Room {
     }
 
     /// Reports speech that no recogniser will tell about any more.
-    fn unrecognised(&mut self, session: SessionId, start: Duration, end: Duration, reason: &str) {
+    pub(super) fn unrecognised(&mut self, session: SessionId, start: Duration, end: Duration, reason: &str) {
         if let Some(member) = self.members.get_mut(&session) {
             member.counters.lost += 1;
         }

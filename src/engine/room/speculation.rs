@@ -27,6 +27,8 @@ pub struct Ahead {
     /// Characters given to translators and synthesisers for drafts that were of use, and for those in vain.
     used_chars: u64,
     dropped_chars: u64,
+    /// Characters that were translated in any case; what is spent in vain is bounded against them.
+    committed_chars: u64,
 }
 
 impl Ahead {
@@ -46,7 +48,12 @@ impl Ahead {
     }
 
     fn may_spend(&self, chars: u64, config: &SessionConfig) -> bool {
-        (self.dropped_chars + chars) as f32 <= FIRST_CHARS + config.speculation_share * self.used_chars as f32
+        (self.dropped_chars + chars) as f32 <= FIRST_CHARS + config.speculation_share * self.committed_chars as f32
+    }
+
+    /// A text was committed that is translated into so many languages.
+    pub fn committed(&mut self, text: &str, targets: usize) {
+        self.committed_chars += text.chars().count() as u64 * targets as u64;
     }
 }
 
@@ -70,14 +77,14 @@ impl Room {
 
     fn begin_draft(&mut self, speaker: SessionId, tail: Tail) {
         let now = self.now;
-        let targets = self.present_targets(speaker);
+        let Some(source) = self.members.get(&speaker).map(|m| m.language_at(tail.start)) else { return };
+        let targets = self.present_targets(speaker, source);
         let Some(member) = self.members.get_mut(&speaker) else { return };
         let config = member.config.clone();
         let chars = tail.text.chars().count() as u64 * targets.len() as u64;
         if targets.is_empty() || !member.ahead.may_spend(chars, &config) {
             return;
         }
-        let source = member.language_at(tail.start);
         let (start_at, end_at) = (member.map.to_gateway(tail.start), member.map.to_gateway(tail.end));
         let context: Vec<String> = member.context.iter().cloned().collect();
         let rates: Vec<u32> = targets.iter().map(|target| member.tts_rate(*target)).collect();
@@ -112,9 +119,8 @@ impl Room {
         }
     }
 
-    /// Languages into which a speaker's words are translated just now: somebody hears them who pulls.
-    pub(super) fn present_targets(&self, speaker: SessionId) -> Vec<Language> {
-        let Some(source) = self.members.get(&speaker).map(|m| m.config.language) else { return Vec::new() };
+    /// Languages into which a speaker's words in `source` are translated just now: somebody hears them who pulls.
+    pub(super) fn present_targets(&self, speaker: SessionId, source: Language) -> Vec<Language> {
         let present = self.members.iter().filter(|(id, m)| **id != speaker && m.listens() && m.absent_since.is_none());
         let mut targets: Vec<Language> =
             present.map(|(_, m)| m.config.hears).filter(|hears| !source.same_language(hears)).collect();
@@ -129,8 +135,7 @@ impl Room {
         let Some(segment) = self.segments.get_mut(&id) else { return };
         let Origin::Speech(speaker) = segment.origin else { return };
         if text.is_empty() {
-            self.drop_draft(speaker);
-            return;
+            return self.drop_from_draft(speaker, id, target);
         }
         let speaks = self.members.get(&speaker).is_some_and(|m| m.config.speculation == Speculation::Speak);
         if speaks {
@@ -184,6 +189,17 @@ impl Room {
         }
         for (target, _) in segment.targets.into_iter().filter(|(_, t)| !t.is_over()) {
             self.net(NetCommand::Cancel { session: speaker, segment: id, target });
+        }
+    }
+
+    /// Nothing comes of one language of a draft; it is asked for again when the words are committed.
+    pub(super) fn drop_from_draft(&mut self, speaker: SessionId, id: SegmentId, target: Language) {
+        let Some(segment) = self.segments.get_mut(&id) else { return };
+        segment.targets.remove(&target);
+        let nothing = segment.targets.is_empty();
+        self.net(NetCommand::Cancel { session: speaker, segment: id, target });
+        if nothing {
+            self.drop_draft(speaker);
         }
     }
 

@@ -65,7 +65,14 @@ impl Desk {
 
     /// A segment that was said from `start` to `end` (ms), after a pause.
     fn push(&mut self, id: u64, voice: SessionId, (start, end): (u64, u64), pause: u64, rate: u32) {
-        let timing = Timing { voice, start_at: ms(start), end_at: ms(end), pause: ms(pause), may_skip: true };
+        let timing = Timing {
+            voice,
+            start_at: ms(start),
+            end_at: ms(end),
+            pause: ms(pause),
+            may_skip: true,
+            queued: Duration::ZERO,
+        };
         self.playout.push(SegmentId(id), timing);
         self.speech.insert(SegmentId(id), Speech { audio: Vec::new(), rate, over: false, since: None });
     }

@@ -185,6 +185,8 @@ fn an_announcement_is_the_first_thing_heard() {
     call.join(A, config("en", &[("rate.in", "8000"), ("rate.out", "8000")]));
     let text = [("announcement.text", "Esta llamada se traduce."), ("rate.in", "8000"), ("rate.out", "8000")];
     call.join(B, config("es", &text));
+    assert!(!call.net.iter().any(|c| matches!(c, NetCommand::Speak(_))), "it does not listen yet");
+    call.run(ms(20));
     let said = call.net.iter().find_map(|c| match c {
         NetCommand::Speak(job) => Some((job.session, job.text.as_str())),
         _ => None,
