@@ -55,16 +55,29 @@ static int configure(void)
 	return failed ? -1 : 0;
 }
 
+static int enlist(void)
+{
+	return mgw_app_register() || mgw_translate_register() || mgw_function_register() || mgw_cli_register();
+}
+
 static int unload_module(void)
 {
-	int failed = 0;
+	int busy, failed = 0;
 	mgw_gateway gateway = the_gateway;
 
-	/* With calls in it the loader does not come here: every leg and every hook holds the module. */
+	/* With calls in it the loader does not come here: every leg and every hook holds the module. One that began since
+	 * the loader looked is seen when none can begin any more. */
 	failed |= mgw_app_unregister();
 	failed |= mgw_translate_unregister();
 	failed |= mgw_function_unregister();
-	failed |= mgw_cli_unregister();
+	busy = mgw_cli_unregister();
+	if ((busy || mgw_watch_count() || mgw_legs_live()) && !ast_shutting_down()) {
+		ast_log(LOG_WARNING, "app_mgw: not unloaded: %s\n", busy ? "a command of the console is at work" : "a call uses it");
+		if (enlist()) {
+			ast_log(LOG_ERROR, "app_mgw: cannot be registered again\n");
+		}
+		return -1;
+	}
 	mgw_watch_stop();
 	__atomic_store_n(&the_gateway, 0, __ATOMIC_RELEASE);
 	if (gateway) {
@@ -98,7 +111,7 @@ static int load_module(void)
 	if (configure()) {
 		ast_log(LOG_ERROR, "app_mgw: no translation until %s is right: mend it, then 'module reload app_mgw.so'\n", MGW_CONF);
 	}
-	if (mgw_watch_start() || mgw_app_register() || mgw_translate_register() || mgw_function_register() || mgw_cli_register()) {
+	if (mgw_watch_start() || enlist()) {
 		ast_log(LOG_ERROR, "app_mgw: cannot be registered\n");
 		unload_module();
 		return AST_MODULE_LOAD_DECLINE;

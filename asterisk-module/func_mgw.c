@@ -163,6 +163,7 @@ static int mgw_write(struct ast_channel *chan, const char *cmd, char *data, cons
 	);
 	char why[512] = "";
 	struct mgw_leg *leg;
+	struct mgw_hook *hook;
 	mgw_status status;
 
 	if (!chan) {
@@ -178,6 +179,15 @@ static int mgw_write(struct ast_channel *chan, const char *cmd, char *data, cons
 		status = mgw_session_say(leg->session, value, NULL, 0);
 	} else {
 		status = mgw_session_set(leg->session, S_OR(args.field, ""), value, why, sizeof(why));
+		if (status >= 0 && leg->role != MGW_ROLE_APP) {
+			ast_channel_lock(chan);
+			hook = mgw_hook_of(chan);
+			ast_channel_unlock(chan);
+			if (hook) {
+				mgw_hook_remember(hook, leg->role, args.field, value);
+				ao2_ref(hook, -1);
+			}
+		}
 	}
 	ao2_ref(leg, -1);
 	if (status < 0) {

@@ -27,9 +27,8 @@
 			any time. It translates while the channel is in a bridge with exactly one other party, both have answered and
 			neither holds. Everything else passes untouched: ringing, early media, music on hold, announcements,
 			parking, queues. With three or more in the bridge it is suspended.</para>
-			<para>When the other party changes, translation goes on with the new one. When the channel itself leaves and
-			the other party stays in a call (an attended transfer, for example), it moves there with the languages
-			exchanged.</para>
+			<para>When the other party changes, translation goes on with the new one. When the channel itself passes the
+			other party on (a blind or attended transfer), it moves there with the languages exchanged.</para>
 			<para>Languages are taken from profile <literal>translate</literal> of <filename>mgw.conf</filename>, which
 			need not be there; voices and the like may be set in it.</para>
 			<para>Read, it is <literal>off</literal> or the state: <literal>waiting</literal>,
@@ -56,6 +55,7 @@
 
 #include "asterisk/app.h"
 #include "asterisk/astobj2.h"
+#include "asterisk/bridge_channel.h"
 #include "asterisk/datastore.h"
 #include "asterisk/format.h"
 #include "asterisk/frame.h"
@@ -80,9 +80,15 @@ static int quiet(const int16_t *samples, size_t n)
 	return 1;
 }
 
-/* Something else than the peer's speech is being played to the channel, or the channel holds. */
+/* Something else than the peer's speech is being played to the channel, or the channel holds, or it is taken out of its
+ * bridge for a while (a feature's application, a file played to it, a warning of Dial's L()). */
 static int not_speech(struct ast_channel *chan, enum ast_audiohook_direction direction)
 {
+	const struct ast_bridge_channel *member = ast_channel_internal_bridge_channel(chan);
+
+	if (!member || member->suspended) {
+		return 1;
+	}
 	if (ast_channel_hold_state(chan) == AST_CONTROL_HOLD || ast_test_flag(ast_channel_flags(chan), AST_FLAG_MOH)) {
 		return 1;
 	}
@@ -109,13 +115,13 @@ static void push(struct mgw_flow *flow, unsigned int rate, const int16_t *sample
 /* Whether the clock allows that so much is played to the listener now. */
 static int may_play(struct mgw_flow *flow, int64_t us)
 {
-	struct timeval now = ast_tvnow();
-	int64_t passed = ast_tvdiff_us(now, flow->filled);
+	int64_t now = mgw_now_us();
+	int64_t passed = MAX(0, MIN(now - flow->filled, ALLOWANCE_US));
 
 	flow->filled = now;
 	/* A little faster than the clock, because phones' clocks are, and nobody shall be cut for that. */
 	flow->allowance = MIN(flow->allowance + passed + passed / 100, ALLOWANCE_US);
-	if (passed < 0 || flow->allowance < 0) {
+	if (flow->allowance < 0) {
 		return 0;
 	}
 	flow->allowance -= us;
@@ -134,6 +140,9 @@ static int replace(struct mgw_hook *hook, struct mgw_flow *flow, unsigned int ra
 		flow->rate_out = rate;
 	}
 	if (!may_play(flow, (int64_t)count * 1000000 / rate)) {
+		if (flow->dead) {
+			return -1;
+		}
 		memset(samples, 0, count * sizeof(*samples));
 		return 0;
 	}
@@ -144,10 +153,12 @@ static int replace(struct mgw_hook *hook, struct mgw_flow *flow, unsigned int ra
 
 		if (status < 0 || status == MGW_ORIGINAL) {
 			flow->originals++;
+			flow->dead = 1;
 			return -1;
 		}
 		done += n;
 	}
+	flow->dead = 0;
 	memcpy(samples, hook->scratch, done * sizeof(*samples));
 	memset(samples + done, 0, (count - done) * sizeof(*samples));
 	return 0;
@@ -178,8 +189,13 @@ static int translate_frame(struct mgw_hook *hook, struct ast_channel *chan, stru
 		return -1;
 	}
 	flow->frames++;
-	if (flow->carriers > 0 && quiet(frame->data.ptr, count)) {
+	if (flow->carriers > 0) {
+		/* Whatever its level: what a codec makes of silence may be louder than we think, and a carrier that is waited
+		 * for in vain swallows a frame of speech later. */
 		flow->carriers--;
+		if (!quiet(frame->data.ptr, count)) {
+			push(flow, rate, frame->data.ptr, count);
+		}
 	} else {
 		push(flow, rate, frame->data.ptr, count);
 	}
@@ -233,11 +249,17 @@ static const struct ast_datastore_info store_info = {
 static void store_fixup(void *data, struct ast_channel *old_chan, struct ast_channel *new_chan)
 {
 	struct mgw_hook *hook = data, *other = mgw_hook_of(new_chan);
+	struct ast_datastore *store;
 
 	if (other && other != hook) {
-		/* The other channel had one of its own: that one stays. */
+		/* The other channel had one of its own: that one stays. Masquerades allow for stores that go at this point. */
 		ast_audiohook_remove(old_chan, &hook->audiohook);
 		detached(hook);
+		store = ast_channel_datastore_find(old_chan, &store_info, NULL);
+		if (store && store->data == hook) {
+			ast_channel_datastore_remove(old_chan, store);
+			ast_datastore_free(store);
+		}
 	} else {
 		ast_audiohook_move_by_source(old_chan, new_chan, "mgw");
 		ast_mutex_lock(&hook->ref_lock);
@@ -250,11 +272,22 @@ static void store_fixup(void *data, struct ast_channel *old_chan, struct ast_cha
 	ao2_cleanup(other);
 }
 
+static void live_free(struct mgw_live *live)
+{
+	ast_free(live->key);
+	ast_free(live->value);
+	ast_free(live);
+}
+
 static void hook_destroy(void *data)
 {
 	struct mgw_hook *hook = data;
+	struct mgw_live *live;
 	int i;
 
+	while ((live = AST_LIST_REMOVE_HEAD(&hook->live, entry))) {
+		live_free(live);
+	}
 	for (i = 0; i < 2; i++) {
 		if (hook->carrier[i].path) {
 			ast_translator_free_path(hook->carrier[i].path);
@@ -267,9 +300,35 @@ static void hook_destroy(void *data)
 	ast_module_unref(AST_MODULE_SELF);
 }
 
+void mgw_hook_remember(struct mgw_hook *hook, enum mgw_role role, const char *key, const char *value)
+{
+	struct mgw_live *live = ast_calloc(1, sizeof(*live)), *old;
+
+	if (!live) {
+		return;
+	}
+	live->role = role;
+	live->key = ast_strdup(key);
+	live->value = ast_strdup(value);
+	if (!live->key || !live->value) {
+		live_free(live);
+		return;
+	}
+	ast_mutex_lock(&hook->ref_lock);
+	AST_LIST_TRAVERSE_SAFE_BEGIN(&hook->live, old, entry) {
+		if (old->role == role && !strcmp(old->key, key)) {
+			AST_LIST_REMOVE_CURRENT(entry);
+			live_free(old);
+		}
+	}
+	AST_LIST_TRAVERSE_SAFE_END;
+	AST_LIST_INSERT_TAIL(&hook->live, live, entry);
+	ast_mutex_unlock(&hook->ref_lock);
+}
+
 static struct mgw_hook *hook_new(struct ast_channel *chan, const char *from, const char *to)
 {
-	static int number;
+	static int numbers;
 	struct mgw_hook *hook = ao2_alloc(sizeof(*hook), hook_destroy);
 
 	if (!hook) {
@@ -286,8 +345,9 @@ static struct mgw_hook *hook_new(struct ast_channel *chan, const char *from, con
 	ast_copy_string(hook->uniqueid, ast_channel_uniqueid(chan), sizeof(hook->uniqueid));
 	ast_copy_string(hook->linkedid, ast_channel_linkedid(chan), sizeof(hook->linkedid));
 	ast_channel_unlock(chan);
+	hook->number = ast_atomic_fetchadd_int(&numbers, 1) + 1;
 	/* One room for each time it is switched on: what was on its way in the last one does not come back. */
-	snprintf(hook->room, sizeof(hook->room), "%.100s-%d", hook->uniqueid, ast_atomic_fetchadd_int(&number, 1) + 1);
+	snprintf(hook->room, sizeof(hook->room), "%.100s-%d", hook->uniqueid, hook->number);
 	return hook;
 }
 
@@ -296,23 +356,41 @@ struct mgw_leg *mgw_hook_leg(struct mgw_hook *hook, enum mgw_role role, int prob
 	const char *who = role == MGW_ROLE_NEAR ? hook->from : hook->to;
 	int profile = mgw_conf_has_profile(who);
 	struct ast_channel *chan = mgw_hook_channel(hook);
+	/* A guess is good enough where the channel is busy: the first frames tell. */
+	unsigned int rate = 16000;
+	char alone[32];
+	struct mgw_live *live;
+	struct mgw_leg *leg;
 	struct mgw_leg_options options = {
 		.role = role,
 		.profile = profile ? who : MGW_TRANSLATE_PROFILE,
 		.language = profile ? NULL : who,
 		/* A session alone in its room costs nothing; two would connect to the vendors. */
-		.room = probe ? "probe" : hook->room,
-		.rate = chan ? mgw_channel_rate(chan) : 16000,
+		.room = probe ? alone : hook->room,
 		.channel = role == MGW_ROLE_NEAR ? hook->channel : S_OR(hook->peer_name, "peer"),
 		.uniqueid = role == MGW_ROLE_NEAR ? hook->uniqueid : hook->peer,
 		.linkedid = hook->linkedid,
 		.probe = probe,
 	};
 
-	if (chan) {
-		ast_channel_unref(chan);
+	snprintf(alone, sizeof(alone), "probe-%d", hook->number);
+	if (chan && !ast_channel_trylock(chan)) {
+		rate = mgw_channel_rate(chan);
+		ast_channel_unlock(chan);
 	}
-	return mgw_leg_open(&options, why, size);
+	ao2_cleanup(chan);
+	options.rate = rate;
+	leg = mgw_leg_open(&options, why, size);
+	if (leg && !probe) {
+		ast_mutex_lock(&hook->ref_lock);
+		AST_LIST_TRAVERSE(&hook->live, live, entry) {
+			if (live->role == role) {
+				mgw_session_set(leg->session, live->key, live->value, NULL, 0);
+			}
+		}
+		ast_mutex_unlock(&hook->ref_lock);
+	}
+	return leg;
 }
 
 struct mgw_hook *mgw_hook_of(struct ast_channel *chan)
@@ -337,15 +415,14 @@ struct ast_channel *mgw_hook_channel(struct mgw_hook *hook)
 	return chan;
 }
 
-/* Takes the hook off a channel, if it has one. */
+/* Takes every hook off a channel. */
 static void hook_detach(struct ast_channel *chan)
 {
 	struct ast_datastore *store;
 	struct mgw_hook *hook;
 
 	ast_channel_lock(chan);
-	store = ast_channel_datastore_find(chan, &store_info, NULL);
-	if (store) {
+	while ((store = ast_channel_datastore_find(chan, &store_info, NULL))) {
 		hook = store->data;
 		__atomic_store_n(&hook->removed, 1, __ATOMIC_RELEASE);
 		ast_audiohook_remove(chan, &hook->audiohook);

@@ -18,6 +18,7 @@
 #define SILENT_MS 200
 /* Carriers that may be under way; more only pile up. */
 #define CARRIERS 3
+#define TICK_US (MGW_TICK_MS * INT64_C(1000))
 
 /* One frame of silence as the phone itself would have sent it, so that no translation path has to change for it. */
 static struct ast_frame *carrier_frame(struct mgw_carrier *c, struct ast_format *format, struct ast_frame *silence)
@@ -48,43 +49,60 @@ static struct ast_frame *carrier_frame(struct mgw_carrier *c, struct ast_format 
 	return c->path ? ast_translate(c->path, silence, 0) : NULL;
 }
 
-static void carry(struct mgw_hook *hook, struct ast_channel *chan, int i)
+/* Returns -1 when the call is busy just now. */
+static int carry(struct mgw_hook *hook, struct ast_channel *chan, int i)
 {
 	struct mgw_carrier *c = &hook->carrier[i];
 	struct ast_bridge_channel *member = NULL;
 	struct ast_format *format;
 	struct ast_frame silence, *f;
 
-	ast_channel_lock(chan);
+	if (ast_channel_trylock(chan)) {
+		return -1;
+	}
 	format = ao2_bump(i ? ast_channel_rawwriteformat(chan) : ast_channel_rawreadformat(chan));
 	if (i) {
 		member = ast_channel_get_bridge_channel(chan);
+		/* Its lock comes before the channel's, so the channel's is not held while it is taken. */
+		ast_channel_unlock(chan);
+		if (!member || ast_bridge_channel_trylock(member)) {
+			ao2_cleanup(member);
+			ao2_cleanup(format);
+			return -1;
+		}
 	}
-	ast_channel_unlock(chan);
 	f = format ? carrier_frame(c, format, &silence) : NULL;
 	if (f) {
 		ast_audiohook_lock(&hook->audiohook);
 		hook->flow[i].carriers++;
 		ast_audiohook_unlock(&hook->audiohook);
 		c->queued++;
-		if (!i) {
-			ast_queue_frame(chan, f);
-		} else if (member) {
+		if (i) {
+			/* Not of a stream of the other side, so that the bridge does not look for where that would go. */
+			f->stream_num = -1;
 			ast_bridge_channel_queue_frame(member, f);
+		} else {
+			ast_queue_frame(chan, f);
 		}
 		if (f != &silence) {
 			ast_frfree(f);
 		}
 	}
-	ao2_cleanup(member);
+	if (i) {
+		ast_bridge_channel_unlock(member);
+		ao2_ref(member, -1);
+	} else {
+		ast_channel_unlock(chan);
+	}
 	ao2_cleanup(format);
+	return 0;
 }
 
 /* Plays on where the partner sends nothing. Frames that come by beyond the carriers are the phone's own. */
 void mgw_drive(struct mgw_hook *hook, struct ast_channel *chan, int i)
 {
 	struct mgw_carrier *c = &hook->carrier[i];
-	struct timeval now = ast_tvnow();
+	int64_t now = mgw_now_us();
 	int carriers;
 	long beyond;
 
@@ -97,25 +115,30 @@ void mgw_drive(struct mgw_hook *hook, struct ast_channel *chan, int i)
 		c->real = c->next = now;
 		return;
 	}
-	if (ast_tvdiff_ms(now, c->real) < SILENT_MS) {
+	if (now - c->real < SILENT_MS * 1000) {
 		c->next = now;
 		return;
 	}
 	if (carriers >= CARRIERS) {
 		/* Nobody takes them (a digit is being sent, for example). What was lost on the way is not waited for. */
-		if (ast_tvdiff_ms(now, c->next) > 10 * MGW_TICK_MS) {
+		if (now - c->next > 10 * TICK_US) {
 			ast_audiohook_lock(&hook->audiohook);
 			hook->flow[i].carriers = 0;
 			ast_audiohook_unlock(&hook->audiohook);
-			c->next = now;
+			/* They were queued and never came by: from here on one frame more than now is one of the phone's own. */
+			c->beyond = beyond;
+			c->real = c->next = now;
 		}
 		return;
 	}
-	for (; carriers < CARRIERS && ast_tvdiff_ms(now, c->next) >= 0; carriers++) {
-		carry(hook, chan, i);
-		c->next = ast_tvadd(c->next, ast_samp2tv(MGW_TICK_MS, 1000));
+	for (; carriers < CARRIERS && now >= c->next; carriers++) {
+		if (carry(hook, chan, i)) {
+			/* It is still due at the next tick. */
+			return;
+		}
+		c->next += TICK_US;
 	}
-	if (ast_tvdiff_ms(now, c->next) >= MGW_TICK_MS) {
+	if (now - c->next >= TICK_US) {
 		c->next = now;
 	}
 }

@@ -9,6 +9,7 @@
 #include "asterisk/astobj2.h"
 #include "asterisk/cli.h"
 #include "asterisk/json.h"
+#include "asterisk/strings.h"
 
 #include <dlfcn.h>
 
@@ -17,6 +18,7 @@ static char *show_sessions(struct ast_cli_entry *e, int cmd, struct ast_cli_args
 	static const char *const roles[] = { "room", "near", "far" };
 	struct ao2_iterator i;
 	struct mgw_leg *leg;
+	struct ast_str *text;
 	int count = 0;
 
 	switch (cmd) {
@@ -30,12 +32,16 @@ static char *show_sessions(struct ast_cli_entry *e, int cmd, struct ast_cli_args
 	if (a->argc != e->args) {
 		return CLI_SHOWUSAGE;
 	}
+	/* Printed when no lock is held: who reads may be slow. */
+	if (!(text = ast_str_create(1024))) {
+		return CLI_FAILURE;
+	}
 	ast_cli(a->fd, "%-12s %-5s %-32s %-16s %-8s %-28s %5s %5s %5s %7s\n", "Session", "Role", "Channel", "Profile", "Language",
 		"Room", "Said", "Heard", "Lost", "Lag ms");
 	i = ao2_iterator_init(mgw_legs(), 0);
 	while ((leg = ao2_iterator_next(&i))) {
 		ao2_lock(leg);
-		ast_cli(a->fd, "%-12llu %-5s %-32.32s %-16.16s %-8s %-28.28s %5u %5u %5u %7.0f%s\n", (unsigned long long)leg->session,
+		ast_str_append(&text, 0, "%-12llu %-5s %-32.32s %-16.16s %-8s %-28.28s %5u %5u %5u %7.0f%s\n", (unsigned long long)leg->session,
 			roles[leg->role], leg->channel, leg->profile, leg->language, leg->room, leg->said, leg->heard, leg->lost,
 			leg->lag_ms, leg->closing ? " (leaving)" : "");
 		ao2_unlock(leg);
@@ -43,7 +49,8 @@ static char *show_sessions(struct ast_cli_entry *e, int cmd, struct ast_cli_args
 		count++;
 	}
 	ao2_iterator_destroy(&i);
-	ast_cli(a->fd, "%d session%s\n", count, ESS(count));
+	ast_cli(a->fd, "%s%d session%s\n", ast_str_buffer(text), count, ESS(count));
+	ast_free(text);
 	return CLI_SUCCESS;
 }
 
@@ -178,12 +185,12 @@ static char *show_calls(struct ast_cli_entry *e, int cmd, struct ast_cli_args *a
 
 static void print_setting(const struct mgw_setting *setting, void *data)
 {
-	ast_cli(*(int *)data, "%6d  %-44s %s\n", setting->line, setting->key, setting->value);
+	ast_str_append(data, 0, "%6d  %-44s %s\n", setting->line, setting->key, setting->value);
 }
 
 static char *show_settings(struct ast_cli_entry *e, int cmd, struct ast_cli_args *a)
 {
-	int fd = a ? a->fd : -1;
+	struct ast_str *text;
 
 	switch (cmd) {
 	case CLI_INIT:
@@ -198,7 +205,12 @@ static char *show_settings(struct ast_cli_entry *e, int cmd, struct ast_cli_args
 	}
 	ast_cli(a->fd, "libmgw %s, %s\n", mgw_version(), mgw_mod_gateway() ? "running" : "not running: " MGW_CONF " is not right");
 	ast_cli(a->fd, "%6s  %-44s %s\n", "Line", "Key", "Value");
-	mgw_conf_each(print_setting, &fd);
+	if (!(text = ast_str_create(1024))) {
+		return CLI_FAILURE;
+	}
+	mgw_conf_each(print_setting, &text);
+	ast_cli(a->fd, "%s", ast_str_buffer(text));
+	ast_free(text);
 	return CLI_SUCCESS;
 }
 
@@ -297,23 +309,42 @@ static struct ast_cli_entry test_commands[] = {
 	AST_CLI_DEFINE(inject_hang, "Makes the media threads hang"),
 };
 
-static int with_tests;
-
-int mgw_cli_register(void)
+/* One that is registered has its words; unregistering takes them away, unless it is at work. */
+static int bring(struct ast_cli_entry *list, size_t n)
 {
-	int failed = ast_cli_register_multiple(commands, ARRAY_LEN(commands));
+	int failed = 0;
 
-	with_tests = !failed && dlsym(RTLD_DEFAULT, "mgw_inject_hang");
-	if (with_tests) {
-		ast_cli_register_multiple(test_commands, ARRAY_LEN(test_commands));
+	for (; n--; list++) {
+		failed |= !list->command && ast_cli_register(list);
 	}
 	return failed;
 }
 
+static int take(struct ast_cli_entry *list, size_t n)
+{
+	int busy = 0;
+
+	for (; n--; list++) {
+		if (list->command) {
+			ast_cli_unregister(list);
+			/* Asterisk looks at the count before it takes the lock. */
+			busy |= list->command || __atomic_load_n(&list->inuse, __ATOMIC_ACQUIRE);
+		}
+	}
+	return busy;
+}
+
+int mgw_cli_register(void)
+{
+	if (bring(commands, ARRAY_LEN(commands))) {
+		return -1;
+	}
+	return dlsym(RTLD_DEFAULT, "mgw_inject_hang") && bring(test_commands, ARRAY_LEN(test_commands)) ? -1 : 0;
+}
+
 int mgw_cli_unregister(void)
 {
-	if (with_tests) {
-		ast_cli_unregister_multiple(test_commands, ARRAY_LEN(test_commands));
-	}
-	return ast_cli_unregister_multiple(commands, ARRAY_LEN(commands));
+	int busy = take(test_commands, ARRAY_LEN(test_commands));
+
+	return take(commands, ARRAY_LEN(commands)) || busy ? -1 : 0;
 }

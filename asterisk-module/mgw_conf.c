@@ -11,6 +11,10 @@
 
 #include "asterisk/config.h"
 #include "asterisk/linkedlists.h"
+#include "asterisk/paths.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
 
 AST_MUTEX_DEFINE_STATIC(lock);
 static struct mgw_settings in_force = AST_LIST_HEAD_NOLOCK_INIT_VALUE;
@@ -129,11 +133,31 @@ static int section(struct mgw_conf *conf, struct ast_config *file, const char *n
 	return mistakes;
 }
 
+/* Asterisk says the same of a file that is not there and of one that it may not read. Returns whether it is there; errno
+ * has why it cannot be opened, 0 when it can. */
+static int there(char *path, size_t size)
+{
+	struct stat found;
+	int fd;
+
+	snprintf(path, size, "%s/%s", ast_config_AST_CONFIG_DIR, MGW_CONF);
+	if (lstat(path, &found) && errno == ENOENT) {
+		return 0;
+	}
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0) {
+		close(fd);
+		errno = 0;
+	}
+	return 1;
+}
+
 int mgw_conf_read(struct mgw_conf *conf)
 {
 	struct ast_flags flags = { 0 };
 	struct ast_config *file = ast_config_load(MGW_CONF, flags);
 	const char *name = NULL;
+	char path[PATH_MAX];
 	int mistakes = 0;
 
 	memset(conf, 0, sizeof(*conf));
@@ -149,6 +173,10 @@ int mgw_conf_read(struct mgw_conf *conf)
 	} else {
 		/* Always there, so that TRANSLATE(en,es) needs no profile; each session says its language. */
 		mistakes += mgw_config_set(conf->config, "profile." MGW_TRANSLATE_PROFILE ".language", "en", NULL, 0) < 0;
+	}
+	if (!file && there(path, sizeof(path))) {
+		ast_log(LOG_ERROR, "%s is there, but cannot be read: %s\n", path, errno ? strerror(errno) : "it is no plain file");
+		return -1;
 	}
 	if (!file) {
 		ast_log(LOG_NOTICE, "there is no %s: defaults, and vendors' keys from the environment\n", MGW_CONF);

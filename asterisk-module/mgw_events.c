@@ -181,13 +181,24 @@ static void tell_manager(const char *type, struct ast_json *event, struct mgw_le
 
 void mgw_events_state(const struct mgw_hook *hook, const char *what, const char *reason)
 {
+	struct ast_str *text;
+
 	ast_verb(3, "%s: translation %s-%s: %s%s%s\n", hook->channel, hook->from, hook->to, what,
 		ast_strlen_zero(reason) ? "" : ": ", S_OR(reason, ""));
-	if (mgw_conf_ami() & MGW_AMI_STATE) {
-		manager_event(EVENT_FLAG_CALL, "MGWTranslate",
-			"Channel: %s\r\nUniqueid: %s\r\nRoom: %s\r\nFrom: %s\r\nTo: %s\r\nPeer: %s\r\nState: %s\r\nReason: %s\r\n",
-			hook->channel, hook->uniqueid, hook->room, hook->from, hook->to, hook->peer_name, what, S_OR(reason, ""));
+	if (!(mgw_conf_ami() & MGW_AMI_STATE) || !(text = ast_str_create(512))) {
+		return;
 	}
+	/* Names and reasons come from elsewhere: none may bring a line of its own. */
+	header(&text, "Channel", hook->channel);
+	header(&text, "Uniqueid", hook->uniqueid);
+	header(&text, "Room", hook->room);
+	header(&text, "From", hook->from);
+	header(&text, "To", hook->to);
+	header(&text, "Peer", hook->peer_name);
+	header(&text, "State", what);
+	header(&text, "Reason", S_OR(reason, ""));
+	manager_event(EVENT_FLAG_CALL, "MGWTranslate", "%s", ast_str_buffer(text));
+	ast_free(text);
 }
 
 /* ---- Events ---- */

@@ -9,6 +9,9 @@
 #include "asterisk/astobj2.h"
 #include "asterisk/format.h"
 
+/* The library gives a leaver's last words 20 s; what takes longer has ended without our hearing of it. */
+#define CLOSING_US 25000000
+
 static struct ao2_container *legs;
 static int rooms;
 /* How many legs have to do without the library. */
@@ -122,6 +125,7 @@ void mgw_leg_close(struct mgw_leg *leg, int mode)
 
 	ao2_lock(leg);
 	leg->closing = 1;
+	leg->closed_at = mgw_now_us();
 	module_ref = leg->module_ref;
 	leg->module_ref = 0;
 	ao2_unlock(leg);
@@ -166,8 +170,15 @@ void mgw_leg_gone(struct mgw_leg *leg)
 {
 	struct ao2_iterator i;
 	struct mgw_leg *other, *last = NULL;
-	int left = 0;
+	int left = 0, gone;
 
+	ao2_lock(leg);
+	gone = leg->gone;
+	leg->gone = 1;
+	ao2_unlock(leg);
+	if (gone) {
+		return;
+	}
 	ao2_unlink(legs, leg);
 	i = ao2_iterator_init(legs, 0);
 	while ((other = ao2_iterator_next(&i))) {
@@ -183,6 +194,45 @@ void mgw_leg_gone(struct mgw_leg *leg)
 		__atomic_store_n(&last->ended, 1, __ATOMIC_RELEASE);
 	}
 	ao2_cleanup(last);
+}
+
+void mgw_legs_sweep(void)
+{
+	struct ao2_iterator i = ao2_iterator_init(legs, 0);
+	struct mgw_leg *leg;
+	int64_t now = mgw_now_us();
+	int over;
+
+	while ((leg = ao2_iterator_next(&i))) {
+		ao2_lock(leg);
+		over = leg->closing && now - leg->closed_at > CLOSING_US;
+		ao2_unlock(leg);
+		if (over) {
+			mgw_leg_gone(leg);
+		}
+		ao2_ref(leg, -1);
+	}
+	ao2_iterator_destroy(&i);
+}
+
+int mgw_legs_live(void)
+{
+	struct ao2_iterator i;
+	struct mgw_leg *leg;
+	int live = 0;
+
+	if (!legs) {
+		return 0;
+	}
+	i = ao2_iterator_init(legs, 0);
+	while ((leg = ao2_iterator_next(&i))) {
+		ao2_lock(leg);
+		live += !leg->closing;
+		ao2_unlock(leg);
+		ao2_ref(leg, -1);
+	}
+	ao2_iterator_destroy(&i);
+	return live;
 }
 
 /* Whether a leg waits for a partner: alone in a room that was made for a pair. */

@@ -9,8 +9,8 @@
  *   - mgw_watch.c has one thread that looks at the calls with TRANSLATE every 20 ms and plays on where a phone is silent
  *     (mgw_carrier.c).
  *   - mgw_events.c has one thread that fetches mgw's events.
- *   Order of locks: channel, audiohook, hook->ref_lock; a leg's lock is taken last and alone. The watcher never holds
- *   two locks at a time.
+ *   Order of locks: channel, audiohook, hook->ref_lock; a leg's lock is taken last and alone. The watcher only tries
+ *   the locks of channels and bridges: a call whose lock is stuck does without it for this tick, all others go on.
  */
 #ifndef MGW_MODULE_H
 #define MGW_MODULE_H
@@ -19,12 +19,24 @@
 
 #include "asterisk/audiohook.h"
 #include "asterisk/channel.h"
+#include "asterisk/linkedlists.h"
 #include "asterisk/lock.h"
 #include "asterisk/module.h"
 #include "asterisk/slinfactory.h"
 #include "asterisk/utils.h"
 
+#include <time.h>
+
 #include <mgw.h>
+
+/* Microseconds of a clock that nobody sets. */
+static inline int64_t mgw_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
+}
 
 /* ---- The gateway (app_mgw.c) ---- */
 
@@ -107,6 +119,9 @@ struct mgw_leg {
 	unsigned int ends_alone:1;
 	unsigned int module_ref:1;
 	unsigned int closing:1;
+	unsigned int gone:1;
+	/* When it was closed (mgw_now_us). */
+	int64_t closed_at;
 	/* The room has ended for it: atomic. */
 	int ended;
 	/* What the events told. */
@@ -153,8 +168,12 @@ struct mgw_leg *mgw_leg_find(mgw_session session);
 struct mgw_leg *mgw_leg_of_channel(const char *channel, enum mgw_role role);
 /* All legs. */
 struct ao2_container *mgw_legs(void);
-/* The library has closed it: out of the list, and partners are told. */
+/* The library has closed it: out of the list, and partners are told. More than once is no harm. */
 void mgw_leg_gone(struct mgw_leg *leg);
+/* Removes legs of whose end the library should have told by now: its events are dropped when too many wait. */
+void mgw_legs_sweep(void);
+/* How many legs are not closing. */
+int mgw_legs_live(void);
 /* The rate at which a channel's codec works, as far as the library carries it. The channel must not be locked. */
 unsigned int mgw_channel_rate(struct ast_channel *chan);
 /* While the library shows no life, callers of a room hear each other's own voices all the same: what one says goes to the
@@ -203,12 +222,22 @@ struct mgw_flow {
 	unsigned int rate_out;
 	/* Carriers that were queued and have not come by. */
 	int carriers;
-	/* How much may be pulled now, in microseconds of audio, and since when. */
+	/* How much may be pulled now, in microseconds of audio, and since when (mgw_now_us). */
 	int64_t allowance;
-	struct timeval filled;
+	int64_t filled;
+	/* The last pull found no life in the library. */
+	int dead;
 	/* Frames that came by since it is active, carriers included; those left as they were. */
 	unsigned long frames;
 	unsigned long originals;
+};
+
+/* A setting that was changed in mid-call. */
+struct mgw_live {
+	enum mgw_role role;
+	char *key;
+	char *value;
+	AST_LIST_ENTRY(mgw_live) entry;
 };
 
 /* 120 ms at 192 kHz: the longest frame that the library takes at once. */
@@ -218,8 +247,10 @@ struct mgw_flow {
 struct mgw_hook {
 	/* First: Asterisk hands us this. */
 	struct ast_audiohook audiohook;
-	/* Guards `chan`. */
+	/* Guards `chan` and `live`. */
 	ast_mutex_t ref_lock;
+	/* For the sessions that come after those of now. */
+	AST_LIST_HEAD_NOLOCK(, mgw_live) live;
 	/* Referenced; NULL once the hook is off the channel. */
 	struct ast_channel *chan;
 	/* Off by Set(TRANSLATE()=off): nothing is moved to the peer. */
@@ -237,20 +268,26 @@ struct mgw_hook {
 	struct mgw_leg *far;
 	/* Frames that had been left as they were when it was looked at last, and since when the library shows no life. */
 	unsigned long originals;
-	struct timeval without;
+	int64_t without;
 	char peer[AST_MAX_UNIQUEID];
 	char peer_name[AST_CHANNEL_NAME];
+	/* When that peer was last seen alone with the channel, since when nobody is there, and when a session for the peer
+	 * is to be tried again. */
+	int64_t together;
+	int64_t waiting;
+	int64_t retry;
 	struct mgw_carrier {
 		struct ast_trans_pvt *path;
 		struct ast_format *format;
 		/* When frames of the phone itself came last, and when the next carrier is due. */
-		struct timeval real;
-		struct timeval next;
+		int64_t real;
+		int64_t next;
 		/* Carriers queued since it is active, and the most frames that came by beyond them. */
 		unsigned long queued;
 		long beyond;
 	} carrier[2];
-	/* Fixed. */
+	/* Fixed. The number is higher than that of every hook before it. */
+	int number;
 	char from[65];
 	char to[65];
 	char room[128];
@@ -267,7 +304,9 @@ int mgw_hook_on(struct ast_channel *chan);
 struct mgw_hook *mgw_hook_of(struct ast_channel *chan);
 /* A reference to the hook's channel, or NULL when it is off. */
 struct ast_channel *mgw_hook_channel(struct mgw_hook *hook);
-/* Opens a leg of the hook: near or far. */
+/* Keeps a live setting for the sessions to come. */
+void mgw_hook_remember(struct mgw_hook *hook, enum mgw_role role, const char *key, const char *value);
+/* Opens a leg of the hook, near or far, with the live settings that it had. */
 struct mgw_leg *mgw_hook_leg(struct mgw_hook *hook, enum mgw_role role, int probe, char *why, size_t size);
 
 /* CPU time of the callbacks, while it is measured (mgw_cost.c). */
@@ -287,8 +326,35 @@ void mgw_hook_cost(struct mgw_hook_cost *cost);
 /* Plays on in direction i (as in hook->flow) where the partner sends nothing (mgw_carrier.c). The watcher's alone. */
 void mgw_drive(struct mgw_hook *hook, struct ast_channel *chan, int i);
 
+/* What there is to see (mgw_look.c); the bridge is referenced. */
+struct mgw_view {
+	enum mgw_hook_state state;
+	struct ast_bridge *bridge;
+	char peer[AST_MAX_UNIQUEID];
+	char peer_name[AST_CHANNEL_NAME];
+};
+
+/* What there is to know about a bridge. */
+struct mgw_company {
+	unsigned int count;
+	/* No parking lot and the like; of two, no conference either. */
+	int conversation;
+	int two;
+	/* Somebody is taken out of it for a while. */
+	int suspended;
+	/* One who is not the channel that asks: referenced, or NULL. */
+	struct ast_channel *peer;
+};
+
+/* Who is in a bridge besides `chan`; -1 when it is busy just now. */
+int mgw_members(struct ast_bridge *bridge, const struct ast_channel *chan, struct mgw_company *company);
+/* Returns -1 when something is locked just now: the next tick is soon enough. */
+int mgw_look(struct mgw_hook *hook, struct ast_channel *chan, struct mgw_view *view);
+
 int mgw_watch_start(void);
 void mgw_watch_stop(void);
+/* How many hooks are watched. */
+int mgw_watch_count(void);
 int mgw_watch_add(struct mgw_hook *hook);
 /* Calls back for each hook that is watched. */
 void mgw_watch_each(void (*fn)(struct mgw_hook *hook, void *data), void *data);
@@ -304,6 +370,7 @@ void mgw_log_debug(int on);
 int mgw_log_debugging(void);
 
 int mgw_cli_register(void);
+/* Returns -1 when a command is at work and so still there; mgw_cli_register() brings back the others. */
 int mgw_cli_unregister(void);
 
 #endif

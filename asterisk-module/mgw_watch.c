@@ -13,15 +13,22 @@
 #include "asterisk/astobj2.h"
 #include "asterisk/bridge.h"
 #include "asterisk/bridge_channel.h"
-#include "asterisk/bridge_technology.h"
 #include "asterisk/linkedlists.h"
+#include "asterisk/pbx.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
-/* After the channel with the hook was hung up, the peer mostly is, too. One that lives so much longer has stayed. */
-#define STAYS_MS 1000
+/* So long after the channel with the hook was hung up its peer may show that it was passed on to somebody else. Without
+ * that it was an ordinary end, and whatever the peer does next is a call of its own. */
+#define STAYS_US 1000000
+/* A peer that was with the hooked channel within this time is the one that it may have passed on. */
+#define TOGETHER_US 5000000
+/* Nobody there for so long: the session of the last peer goes. */
+#define GONE_US 2000000
+/* A session that could not be opened is tried again so much later. */
+#define RETRY_US 5000000
 
 static struct ao2_container *hooks;
 static pthread_t thread = AST_PTHREADT_NULL;
@@ -30,7 +37,7 @@ static int stop;
 
 /* Somebody who may stay in a call after the channel with the hook has left. The thread's own. */
 struct heir {
-	struct timeval since;
+	int64_t since;
 	/* Keeps its names, for events. */
 	struct mgw_hook *hook;
 	AST_LIST_ENTRY(heir) entry;
@@ -40,6 +47,11 @@ static AST_LIST_HEAD_NOLOCK(, heir) heirs = AST_LIST_HEAD_NOLOCK_INIT_VALUE;
 int mgw_watch_add(struct mgw_hook *hook)
 {
 	return ao2_link(hooks, hook) ? 0 : -1;
+}
+
+int mgw_watch_count(void)
+{
+	return hooks ? ao2_container_count(hooks) : 0;
 }
 
 void mgw_watch_each(void (*fn)(struct mgw_hook *hook, void *data), void *data)
@@ -54,82 +66,12 @@ void mgw_watch_each(void (*fn)(struct mgw_hook *hook, void *data), void *data)
 	ao2_iterator_destroy(&i);
 }
 
-/* ---- What is to be done now ---- */
-
-struct view {
-	enum mgw_hook_state state;
-	struct ast_bridge *bridge;
-	char peer[AST_MAX_UNIQUEID];
-	char peer_name[AST_CHANNEL_NAME];
-};
-
-/* Whether a locked channel holds the other, or is held and hears music. */
-static int holds(struct ast_channel *chan)
-{
-	return ast_channel_hold_state(chan) == AST_CONTROL_HOLD || ast_test_flag(ast_channel_flags(chan), AST_FLAG_MOH);
-}
-
-/* The members of a bridge: how many, and one that is not `chan`, referenced. */
-static struct ast_channel *members(struct ast_bridge *bridge, const struct ast_channel *chan, unsigned int *count, int *conversation)
-{
-	struct ast_bridge_channel *member;
-	struct ast_channel *peer = NULL;
-
-	ast_bridge_lock(bridge);
-	*count = bridge->num_channels;
-	*conversation = !bridge->dissolved && bridge->technology
-		&& !(bridge->technology->capabilities & AST_BRIDGE_CAPABILITY_HOLDING);
-	AST_LIST_TRAVERSE(&bridge->channels, member, entry) {
-		if (member->chan != chan) {
-			peer = ast_channel_ref(member->chan);
-			break;
-		}
-	}
-	ast_bridge_unlock(bridge);
-	return peer;
-}
-
-static void look(struct mgw_hook *hook, struct ast_channel *chan, struct view *view)
-{
-	struct ast_channel *peer;
-	unsigned int count;
-	int conversation, held, up, busy;
-
-	memset(view, 0, sizeof(*view));
-	ast_channel_lock(chan);
-	up = ast_channel_state(chan) == AST_STATE_UP;
-	held = holds(chan);
-	view->bridge = ast_channel_get_bridge(chan);
-	ast_channel_unlock(chan);
-	if (!view->bridge) {
-		return;
-	}
-	peer = members(view->bridge, chan, &count, &conversation);
-	if (!peer || !conversation) {
-		ao2_cleanup(peer);
-		return;
-	}
-	ast_channel_lock(peer);
-	up = up && ast_channel_state(peer) == AST_STATE_UP;
-	held = held || holds(peer);
-	/* With two hooks in a call the one that came first works. */
-	busy = mgw_hook_on(peer) && strcmp(ast_channel_uniqueid(peer), hook->uniqueid) < 0;
-	ast_copy_string(view->peer, ast_channel_uniqueid(peer), sizeof(view->peer));
-	ast_copy_string(view->peer_name, ast_channel_name(peer), sizeof(view->peer_name));
-	ast_channel_unlock(peer);
-	ast_channel_unref(peer);
-	view->state = count > 2 ? MGW_HOOK_SUSPENDED
-		: !up || count < 2 ? MGW_HOOK_WAITING
-		: busy ? MGW_HOOK_PEER
-		: held ? MGW_HOOK_HELD : MGW_HOOK_ACTIVE;
-}
-
 /* ---- Doing it ---- */
 
 /* The callback works from now on. */
 static void activate(struct mgw_hook *hook, const void *bridge)
 {
-	struct timeval now = ast_tvnow();
+	int64_t now = mgw_now_us();
 	struct mgw_flow *read = &hook->flow[0], *write = &hook->flow[1];
 	int i;
 
@@ -139,6 +81,7 @@ static void activate(struct mgw_hook *hook, const void *bridge)
 	for (i = 0; i < 2; i++) {
 		hook->flow[i].carriers = 0;
 		hook->flow[i].frames = 0;
+		hook->flow[i].dead = 0;
 		/* The first frames come as they come; the clock counts from here. */
 		hook->flow[i].filled = now;
 		hook->flow[i].allowance = 200000;
@@ -160,24 +103,30 @@ static void passivate(struct mgw_hook *hook)
 }
 
 /* The session of the peer that is there now. Returns 0 when there is one. */
-static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, size_t size)
+static int far_leg(struct mgw_hook *hook, const struct mgw_view *view, char *why, size_t size)
 {
 	if (strcmp(hook->peer, view->peer)) {
 		if (hook->far) {
-			/* Somebody else speaks from now on: what the last one said is finished, and recognition begins anew. */
+			/* Somebody else speaks from now on: what the last one said is finished, and recognition begins anew. What
+			 * was said to the last one is not spoken to the next: the library queues it for who is there when it is
+			 * recognised, and ends the recogniser of a session that is left alone. */
 			mgw_leg_close(hook->far, MGW_DRAIN);
 			hook->far = NULL;
 		}
 		ast_copy_string(hook->peer, view->peer, sizeof(hook->peer));
 		ast_copy_string(hook->peer_name, view->peer_name, sizeof(hook->peer_name));
-	} else if (!hook->far && hook->state == MGW_HOOK_FAILED) {
-		return -1;
+		hook->together = mgw_now_us();
+		hook->retry = 0;
 	}
 	if (hook->far) {
 		return 0;
 	}
+	if (hook->retry > mgw_now_us()) {
+		return -1;
+	}
 	hook->far = mgw_hook_leg(hook, MGW_ROLE_FAR, 0, why, size);
 	if (!hook->far) {
+		hook->retry = mgw_now_us() + RETRY_US;
 		return -1;
 	}
 	ast_audiohook_lock(&hook->audiohook);
@@ -187,7 +136,7 @@ static int far_leg(struct mgw_hook *hook, const struct view *view, char *why, si
 	return 0;
 }
 
-static void become(struct mgw_hook *hook, struct view *view)
+static void become(struct mgw_hook *hook, struct mgw_view *view)
 {
 	char why[512] = "";
 	enum mgw_hook_state state = view->state;
@@ -213,26 +162,42 @@ static void become(struct mgw_hook *hook, struct view *view)
 	}
 }
 
+/* A session does not outlive its callee for long: it costs a connection to the vendors. */
+static void forget_peer(struct mgw_hook *hook)
+{
+	if (hook->state != MGW_HOOK_WAITING) {
+		hook->waiting = 0;
+	} else if (!hook->waiting) {
+		hook->waiting = mgw_now_us();
+	} else if (hook->far && mgw_now_us() - hook->waiting > GONE_US) {
+		mgw_leg_close(hook->far, MGW_DRAIN);
+		hook->far = NULL;
+	}
+}
+
 /* ---- Signs of life ---- */
+
+/* No frame left as it was for so long: the library lives. */
+#define BACK_US 1000000
 
 /* Tells when the library shows no life and frames are left as they are, and when it is back. */
 static void tell_life(struct mgw_hook *hook)
 {
-	struct timeval now = ast_tvnow();
+	int64_t now = mgw_now_us();
 	unsigned long originals;
 
 	ast_audiohook_lock(&hook->audiohook);
 	originals = hook->flow[0].originals + hook->flow[1].originals;
 	ast_audiohook_unlock(&hook->audiohook);
 	if (originals != hook->originals) {
-		if (ast_tvzero(hook->without)) {
+		if (!hook->without) {
 			ast_log(LOG_WARNING, "%s: the library shows no life: original voices pass\n", hook->channel);
 			mgw_events_state(hook, "original", "the library shows no life");
 		}
 		hook->originals = originals;
 		hook->without = now;
-	} else if (!ast_tvzero(hook->without) && ast_tvdiff_ms(now, hook->without) > STAYS_MS) {
-		hook->without = ast_tv(0, 0);
+	} else if (hook->without && now - hook->without > BACK_US) {
+		hook->without = 0;
 		ast_log(LOG_NOTICE, "%s: the library is back\n", hook->channel);
 		mgw_events_state(hook, mgw_hook_state_name(hook->state), "");
 	}
@@ -255,55 +220,90 @@ static void finish(struct mgw_hook *hook)
 		hook->far = NULL;
 	}
 	mgw_events_state(hook, "off", "");
-	if (!__atomic_load_n(&hook->removed, __ATOMIC_ACQUIRE) && hook->peer[0] && (heir = ast_calloc(1, sizeof(*heir)))) {
-		heir->since = ast_tvnow();
+	if (!__atomic_load_n(&hook->removed, __ATOMIC_ACQUIRE) && hook->peer[0] && mgw_now_us() - hook->together < TOGETHER_US
+		&& (heir = ast_calloc(1, sizeof(*heir)))) {
+		heir->since = mgw_now_us();
 		heir->hook = ao2_bump(hook);
 		AST_LIST_INSERT_TAIL(&heirs, heir, entry);
 	}
 	ao2_unlink(hooks, hook);
 }
 
-/* Whether a channel is in a bridge with somebody. */
-static int in_company(struct ast_channel *chan)
+/* The channel with a unique id: 0 and a reference or NULL; -1 when one that it may be is locked just now. */
+static int find_channel(const char *uniqueid, struct ast_channel **found)
 {
-	struct ast_bridge *bridge;
-	struct ast_channel *peer = NULL;
-	unsigned int count = 0;
-	int conversation;
+	struct ast_channel_iterator *i = ast_channel_iterator_all_new();
+	struct ast_channel *chan;
+	int unsure = 0;
 
-	ast_channel_lock(chan);
-	bridge = ast_channel_get_bridge(chan);
-	ast_channel_unlock(chan);
-	if (bridge) {
-		peer = members(bridge, chan, &count, &conversation);
-		ao2_ref(bridge, -1);
+	*found = NULL;
+	while (i && !*found && (chan = ast_channel_iterator_next(i))) {
+		if (ast_channel_trylock(chan)) {
+			unsure = -1;
+		} else {
+			if (!strcmp(ast_channel_uniqueid(chan), uniqueid)) {
+				*found = ast_channel_ref(chan);
+			}
+			ast_channel_unlock(chan);
+		}
+		ast_channel_unref(chan);
 	}
-	ao2_cleanup(peer);
-	return peer != NULL;
+	ast_channel_iterator_destroy(i);
+	return *found ? 0 : unsure;
+}
+
+/* Whether a channel that was with the hooked one has been passed on: 1 and -1 for "cannot be said now". */
+static int passed_on(const struct mgw_hook *hook, struct ast_channel *chan, struct ast_bridge *bridge, const char *transferer)
+{
+	struct mgw_company company;
+	int yes;
+
+	/* A blind transfer tells by whom. */
+	if (!strcmp(transferer, hook->channel)) {
+		return 1;
+	}
+	if (!bridge) {
+		return 0;
+	}
+	if (mgw_members(bridge, chan, &company)) {
+		return -1;
+	}
+	/* Somebody else, alone with it. A parking lot or a conference is no such company. */
+	yes = company.two && company.peer && strcmp(ast_channel_uniqueid(company.peer), hook->uniqueid);
+	ao2_cleanup(company.peer);
+	return yes;
 }
 
 /* Moves translation to the party that stays, with the languages exchanged. Returns 1 when there is nothing left to do. */
 static int inherit(struct heir *heir)
 {
 	struct mgw_hook *hook = heir->hook;
-	struct ast_channel *chan = ast_channel_get_by_name(hook->peer);
-	char why[512] = "";
-	int has, failed;
+	int late = mgw_now_us() - heir->since > STAYS_US;
+	struct ast_channel *chan;
+	struct ast_bridge *bridge;
+	char transferer[AST_CHANNEL_NAME], why[512] = "";
+	int has, gone, passed;
 
+	if (find_channel(hook->peer, &chan)) {
+		return late;
+	}
 	if (!chan) {
 		return 1;
 	}
-	ast_channel_lock(chan);
-	has = mgw_hook_on(chan);
-	failed = ast_check_hangup(chan) || ast_test_flag(ast_channel_flags(chan), AST_FLAG_DEAD | AST_FLAG_ZOMBIE);
-	ast_channel_unlock(chan);
-	if (failed) {
+	if (ast_channel_trylock(chan)) {
 		ast_channel_unref(chan);
-		return 1;
+		return late;
 	}
-	if (ast_tvdiff_ms(ast_tvnow(), heir->since) < STAYS_MS && !in_company(chan)) {
+	has = mgw_hook_on(chan);
+	gone = ast_check_hangup(chan) || ast_test_flag(ast_channel_flags(chan), AST_FLAG_DEAD | AST_FLAG_ZOMBIE);
+	bridge = ast_channel_get_bridge(chan);
+	ast_copy_string(transferer, S_OR(pbx_builtin_getvar_helper(chan, "BLINDTRANSFER"), ""), sizeof(transferer));
+	ast_channel_unlock(chan);
+	passed = gone ? 0 : passed_on(hook, chan, bridge, transferer);
+	ao2_cleanup(bridge);
+	if (gone || passed <= 0) {
 		ast_channel_unref(chan);
-		return 0;
+		return gone || late;
 	}
 	if (has) {
 		mgw_events_state(hook, "lost", "the party that stays has a TRANSLATE of its own");
@@ -328,18 +328,20 @@ static void drop(struct heir *heir)
 static void watch(struct mgw_hook *hook)
 {
 	struct ast_channel *chan = mgw_hook_channel(hook);
-	struct view view;
+	struct mgw_view view;
 
 	if (!chan) {
 		finish(hook);
 		return;
 	}
-	look(hook, chan, &view);
-	become(hook, &view);
-	if (hook->state == MGW_HOOK_ACTIVE) {
-		mgw_drive(hook, chan, 0);
-		mgw_drive(hook, chan, 1);
-		tell_life(hook);
+	if (!mgw_look(hook, chan, &view)) {
+		become(hook, &view);
+		forget_peer(hook);
+		if (hook->state == MGW_HOOK_ACTIVE) {
+			mgw_drive(hook, chan, 0);
+			mgw_drive(hook, chan, 1);
+			tell_life(hook);
+		}
 	}
 	ao2_cleanup(view.bridge);
 	ast_channel_unref(chan);
@@ -359,6 +361,7 @@ static void round_of(unsigned int n)
 	if (n % 5) {
 		return;
 	}
+	mgw_legs_sweep();
 	AST_LIST_TRAVERSE_SAFE_BEGIN(&heirs, heir, entry) {
 		if (inherit(heir)) {
 			AST_LIST_REMOVE_CURRENT(entry);

@@ -214,7 +214,7 @@ pub static KEYS: &[Key] = &[
     session("ledger.policy", Kind::Choice(LedgerPolicy::NAMES), "clause",
         "Which recognised words are certain enough to be spoken."),
     session("ledger.max_wait_ms", int(500, 20_000), "2000",
-        "With `clause` and `agreement`: words that interim results know for so long are spoken in any case.").unit("ms"),
+        "With `clause` and `agreement`: words that two interim results agree on are spoken after so long in any case, words that only one knows a second later.").unit("ms"),
     session("ledger.agreement", int(2, 5), "2",
         "With `agreement`: so many interim results in a row must agree.").unit("interims"),
     session("ledger.min_words", int(1, 20), "4",

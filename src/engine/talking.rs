@@ -52,8 +52,8 @@ impl Talking {
         let level = mean_square(block);
         let length = span(block.len() as u64, hz);
         if level < 1.0 {
-            // No sound at all is a muted phone or a lost packet, and says nothing of a noise that is known.
-            self.floor.get_or_insert(SOFTEST / ABOVE_NOISE);
+            // No noise at all; where it was only a lost packet, the floor is back within seconds.
+            self.floor = Some(SOFTEST / ABOVE_NOISE);
             self.loud_for = Duration::ZERO;
             return;
         }

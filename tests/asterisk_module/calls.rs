@@ -193,6 +193,22 @@ fn what_is_nobody_s_speech_passes_untouched() {
     assert_eq!(cloud.stats()["violations"], serde_json::json!([]));
 }
 
+/// A Local channel has answered, but nobody speaks behind it.
+#[test]
+fn music_behind_a_local_channel_is_heard_as_it_is() {
+    let cloud = Cloud::start("");
+    let gateway = gateway(&cloud);
+    let a = LightPhone::call(&gateway, "4960", &[]);
+    a.wait_up();
+    wait_state(&gateway, "held");
+    wait_for("music", 30 * S, || amplitude(&hears_for(&a, S / 2), RATE, MUSIC_HZ) > 1000.0);
+    let level = amplitude(&hears_for(&a, 3 * S), RATE, MUSIC_HZ);
+    assert!((2700.0..3300.0).contains(&level), "music at {level}");
+    assert_eq!(states(&gateway), ["held"]);
+    a.hang_up();
+    wait_empty(&gateway);
+}
+
 #[test]
 fn the_console_explains_everything() {
     let cloud = Cloud::start("");

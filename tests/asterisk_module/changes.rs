@@ -62,6 +62,37 @@ fn a_blind_transfer_by_the_callee_brings_another_callee() {
     });
 }
 
+/// What the caller said to the first callee is still in translation or becomes a voice when the second one is there.
+#[test]
+fn what_was_said_to_one_callee_is_not_spoken_to_the_next() {
+    let cloud = Cloud::start("[mt]\nlatency_ms = 800\n[tts]\nfirst_audio_ms = 1500\n");
+    let gateway = gateway(&cloud);
+    let events = gateway.listen();
+    let c = waiting(&gateway, 1);
+    let (a, b) = pair(&gateway, 0);
+    wait_state(&gateway, "active");
+    let channel = hooked(&gateway);
+    let get = |name: &str| gateway.action("Getvar", &[("Channel", &channel), ("Variable", name)]).remove("Value");
+    let first = get("MGW_ROOM");
+    set(&gateway, &channel, "MGW(gain.original_db,far)", "-40");
+    a.say(&talk("en", 0, 1));
+    wait_for("the sentence", 30 * S, || events.events("MGWTranscript").iter().any(|e| e["Final"] == "yes"));
+    b.transfer("4201");
+    b.hang_up();
+    let callee = partner(&gateway, 1).expect("a channel");
+    wait_for("the next callee", 30 * S, || gateway.rx("mgw show calls").contains(&callee));
+    wait_state(&gateway, "active");
+    assert_eq!((get("MGW(room)"), get("MGW_ROOM")), (first.clone(), first));
+    assert_eq!(get("MGW(room,far)"), get("MGW_ROOM"));
+    a.say(&talk("en", 100, 1));
+    wait_words("the second sentence", 5, || c.heard());
+    std::thread::sleep(2 * S);
+    assert_eq!(words(&c.heard(), "es"), (100..105).collect::<Vec<_>>());
+    a.hang_up();
+    c.wait_gone();
+    wait_empty(&gateway);
+}
+
 #[test]
 fn a_blind_transfer_by_the_hooked_caller_moves_translation_to_the_callee() {
     scene(|gateway, _, _| {
@@ -78,6 +109,34 @@ fn a_blind_transfer_by_the_hooked_caller_moves_translation_to_the_callee() {
         b.hang_up();
         c.wait_gone();
         assert!(events.events("MGWTranslate").iter().any(|e| e["State"] == "moved"));
+    });
+}
+
+/// The callee goes on by the dialplan and talks to somebody later: an ordinary end, and no transfer.
+#[test]
+fn a_callee_that_goes_on_alone_after_the_caller_s_hang_up_is_not_translated() {
+    scene(|gateway, _, _| {
+        let events = gateway.listen();
+        let b = waiting(gateway, 0);
+        let c = waiting(gateway, 1);
+        let a = LightPhone::call(gateway, "4970", &[]);
+        a.wait_up();
+        wait_state(gateway, "active");
+        converse(&a, &b, 0);
+        a.hang_up();
+        let bridges = || gateway.rx("bridge show all").lines().count() - 1;
+        wait_for("the end of the call", 30 * S, || bridges() == 0);
+        wait_for("the next talk", 30 * S, || bridges() == 1);
+        std::thread::sleep(2 * S);
+        assert_eq!((states(gateway), sessions(gateway)), (vec![], 0));
+        let from = c.heard().len();
+        b.say(&talk("es", 100, 1));
+        wait_words("the original", 5, || c.heard_from(from));
+        assert_eq!(words(&c.heard_from(from), "es"), (100..105).collect::<Vec<_>>());
+        b.hang_up();
+        c.wait_gone();
+        let told = events.events("MGWTranslate");
+        assert!(told.iter().all(|e| e["State"] != "moved" && e["State"] != "lost"), "{told:?}");
     });
 }
 

@@ -63,6 +63,29 @@ fn a_reload_is_for_new_calls_and_a_mistake_in_it_changes_nothing() {
 }
 
 #[test]
+fn an_unreadable_configuration_is_a_mistake_and_what_was_in_force_stays() {
+    let cloud = Cloud::start("");
+    let gateway = gateway(&cloud);
+    gateway.make_unreadable("mgw.conf");
+    assert!(!gateway.rx("module reload app_mgw.so").contains("reloaded successfully"));
+    wait_for("a word about it", 10 * S, || {
+        gateway.log().lines().any(|l| l.contains("ERROR") && l.contains("mgw.conf is there, but cannot be read: "))
+    });
+    let shown = gateway.rx("mgw show settings");
+    assert!(shown.contains("profile.8888.language") && !shown.contains("not running"), "{shown}");
+    let (a, b) = pair(&gateway, 0);
+    wait_state(&gateway, "active");
+    converse(&a, &b, 0);
+    hang_up(&a, &b);
+    wait_empty(&gateway);
+    // Without the file it is defaults, as ever.
+    gateway.remove_configuration("mgw.conf");
+    let told = gateway.rx("module reload app_mgw.so");
+    assert!(told.contains("reloaded successfully"), "{told}");
+    assert!(!gateway.rx("mgw show settings").contains("profile.8888.language"));
+}
+
+#[test]
 fn it_is_unloaded_only_without_calls_and_loads_again() {
     let cloud = Cloud::start("");
     let gateway = gateway(&cloud);

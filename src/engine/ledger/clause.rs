@@ -14,6 +14,10 @@ const LIKELY_PAUSE: Duration = Duration::from_millis(500);
 /// A number that was said may go on behind a shorter one.
 const NUMBER_PAUSE: Duration = Duration::from_millis(1000);
 
+/// So much longer than `ledger.max_wait_ms` a word waits that only one result has shown: a recogniser that tells once a
+/// second has confirmed it by then.
+const ONE_RESULT: Duration = Duration::from_secs(1);
+
 impl Heard {
     /// So many of the tokens are said to their end: the last word may be half spoken unless there is silence behind it.
     pub(super) fn whole(&self) -> usize {
@@ -104,7 +108,13 @@ impl Heard {
         }
         let known = self.cut_before(code, whole);
         let stable = self.cut_before(code, self.stable(2).min(whole));
-        let at = if stable > self.fresh && !due(stable) { self.kana_border(stable) } else { self.kana_border(known) };
+        // What only one result knows is often wrong, and the next one is near.
+        let last_call = waits(stable.max(self.fresh), config.max_wait + ONE_RESULT);
+        let at = match (last_call, stable > self.fresh) {
+            (true, _) => self.kana_border(known),
+            (false, true) => self.kana_border(stable),
+            (false, false) => return None,
+        };
         if at <= self.fresh && waits(self.fresh, config.max_wait * 2) {
             // A number without end: it is cut after all.
             return (self.fresh + 1..=whole).rev().find(|at| self.is_cut(*at));

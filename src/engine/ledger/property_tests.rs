@@ -393,12 +393,12 @@ proptest! {
                     if spelt.first() != Some(word) {
                         said.next();
                     }
-                    // It is due 2 s after its beginning, or with the result after the one that it was the last word of.
+                    // It is due 3 s after its beginning (2 s where two results agree), or with the result after the one that it was the last word of.
                     // A number is not cut as long as that can be waited for.
                     let number = tens(word).or(ones(word)).is_some() || word.starts_with(|c: char| c.is_ascii_digit());
                     let guessed = if number { 2000 } else { 0 };
                     let guessed = guessed + if script.times == Times::Told { script.faults.jitter } else { 2 * script.interval + 1000 };
-                    let due = (truth.start + 2000 + guessed).max(truth.end + 2 * script.interval + script.delay + 300);
+                    let due = (truth.start + 3000 + guessed).max(truth.end + 2 * script.interval + script.delay + 300);
                     prop_assert!(*when <= due + 2 * TICK, "{} said at {} came at {}", word, truth.start, when);
                 }
             }

@@ -143,19 +143,18 @@ fn scripts_in_english() {
         ],
     );
     let ledger = play(
-        "overdue words: the stable ones, then what is known but the last",
+        "overdue words: the stable ones, a second later what is known but the last",
         clause(),
         vec![
             (1000, some(interim(paced(1000, "one day the"))), ""),
             (1900, some(interim(paced(1900, "one day the cat went to"))), ""),
             (2090, None, ""),
             (2100, None, "one day the [overdue]"),
-            (2999, None, ""),
-            (3000, None, "cat went [overdue]"),
-            (3000, some(interim(paced(3000, "one day the cat went to the red house now"))), ""),
-            (3600, None, "to [overdue]"),
-            (9000, None, "the red house [overdue]"),
-            (9100, some(last(paced(9000, "One day, the cat went to the red house now."))), "now. [end of turn]"),
+            (3500, None, ""),
+            (4000, None, "cat went [overdue]"),
+            (4100, some(interim(paced(4100, "one day the cat went to the red house now"))), "to [overdue]"),
+            (9000, None, "the red house now [overdue]"),
+            (9100, some(last(paced(9000, "One day, the cat went to the red house now."))), ""),
         ],
     );
     assert_eq!((ledger.revised(), ledger.repeated(), ledger.interims()), (0, 0, 3));
@@ -164,7 +163,8 @@ fn scripts_in_english() {
         clause(),
         vec![
             (1000, some(interim(timed(1000, "stop it", &[(100, 300), (400, 690)]))), ""),
-            (2100, None, "stop it [overdue]"),
+            (3000, None, ""),
+            (3100, None, "stop it [overdue]"),
         ],
     );
     let ledger = play(

@@ -209,6 +209,18 @@ impl Asterisk {
         fs::write(self.folder.path().join("etc").join(name), text).expect("configuration file");
     }
 
+    /// Makes a configuration file one that is there and that nobody can read, not even root: a link to itself.
+    pub fn make_unreadable(&self, name: &str) {
+        let path = self.folder.path().join("etc").join(name);
+        fs::remove_file(&path).expect("configuration file");
+        std::os::unix::fs::symlink(name, &path).expect("link");
+    }
+
+    /// Makes it one that can be written again.
+    pub fn remove_configuration(&self, name: &str) {
+        fs::remove_file(self.folder.path().join("etc").join(name)).expect("configuration file");
+    }
+
     /// Starts the process and waits until it has fully booted.
     pub(super) fn start(&mut self) {
         let mut watchdog = Command::new("sh")
