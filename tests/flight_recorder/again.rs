@@ -288,10 +288,10 @@ fn recorded_rooms_are_heard_whole_by_the_engine_of_today() {
     }
 }
 
-/// Records and what makes them, by name.
 /// Makes a record of this name.
 type Maker = fn(&str);
 
+/// Records and what makes them, by name.
 const MAKERS: [(&str, Maker); 2] = [("dropped-recogniser", dropped_recogniser), ("flux-turns", flux_turns)];
 
 /// A recogniser's connection is reset in the middle of a sentence.
