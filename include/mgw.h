@@ -178,6 +178,11 @@ enum mgw_status_code {
 #define MGW_UNMUTE 4
 
 /**
+ * For mgw_session_command(): tell by the event `mark_reached` when what is queued for this session's ear now has been heard.
+ */
+#define MGW_MARK 5
+
+/**
  * For mgw_set_log(): nothing.
  */
 #define MGW_LOG_OFF 0
@@ -451,7 +456,7 @@ mgw_status mgw_session_new(mgw_gateway gateway,
 mgw_status mgw_session_close(mgw_session session, int32_t mode);
 
 /**
- * Changes a setting in mid-call: the keys that docs/configuration.md calls live (gains, the original voice).
+ * Changes a setting in mid-call: the keys that docs/configuration.md calls live (languages, voices, gains, the mix).
  *
  * Thread: any.
  * Blocks: no.
@@ -480,7 +485,7 @@ mgw_status mgw_session_set(mgw_session session,
 mgw_status mgw_session_say(mgw_session session, const char *text, const char *language, uint32_t flags);
 
 /**
- * Gives a command: MGW_FLUSH, MGW_FINALIZE, MGW_MUTE or MGW_UNMUTE.
+ * Gives a command: MGW_FLUSH, MGW_FINALIZE, MGW_MUTE, MGW_UNMUTE or MGW_MARK.
  *
  * Thread: any.
  * Blocks: no.
