@@ -195,7 +195,7 @@ static void sessions(mgw_session s) {
   GIVES(mgw_session_say(s, "hello", "en", 1), MGW_ERR_ARGUMENT);
   GIVES(mgw_session_say(s, " ", "en", 0), MGW_ERR_EMPTY);
   GIVES(mgw_session_command(s, 0), MGW_ERR_ARGUMENT);
-  GIVES(mgw_session_command(s, 5), MGW_ERR_ARGUMENT);
+  GIVES(mgw_session_command(s, 6), MGW_ERR_ARGUMENT);
   GIVES(mgw_session_command(s, INT32_MIN), MGW_ERR_ARGUMENT);
   GIVES(mgw_session_command(s, MGW_FLUSH), MGW_OK);
   GIVES(mgw_session_dtmf(s, 'E'), MGW_ERR_ARGUMENT);

@@ -14,6 +14,8 @@ const LIKELY_PAUSE: Duration = Duration::from_millis(500);
 /// A number that was said may go on behind a shorter one.
 const NUMBER_PAUSE: Duration = Duration::from_millis(1000);
 
+/// Fewer overdue words wait for the next result, too.
+const FEW_WORDS: usize = 2;
 /// So much longer than `ledger.max_wait_ms` a word waits that only one result has shown: a recogniser that tells once a
 /// second has confirmed it by then.
 const ONE_RESULT: Duration = Duration::from_secs(1);
@@ -109,9 +111,11 @@ impl Heard {
         let known = self.cut_before(code, whole);
         let stable = self.cut_before(code, self.stable(2).min(whole));
         // What only one result knows is often wrong, and the next one is near.
-        let last_call = waits(stable.max(self.fresh), config.max_wait + ONE_RESULT);
-        let at = match (last_call, stable > self.fresh) {
+        let enough = stable >= self.fresh + config.min_words.min(FEW_WORDS);
+        let last_call = waits(if enough { stable } else { self.fresh }, config.max_wait + ONE_RESULT);
+        let at = match (last_call, enough) {
             (true, _) => self.kana_border(known),
+            // A word alone translates badly, and the rest of the sentence is near.
             (false, true) => self.kana_border(stable),
             (false, false) => return None,
         };

@@ -32,6 +32,13 @@ fn timed(end: u64, text: &str, times: &[(u64, u64)]) -> Transcript {
 }
 
 /// Words of 200 ms with 100 ms between them, from 100 ms on.
+/// One word is enough.
+fn short_clauses() -> Ledger {
+    let mut ledger = ledger("en", "clause");
+    ledger.config.min_words = 1;
+    ledger
+}
+
 fn paced(end: u64, text: &str) -> Transcript {
     let times: Vec<(u64, u64)> = (0..text.split(' ').count() as u64).map(|i| (100 + i * 300, 300 + i * 300)).collect();
     timed(end, text, &times)
@@ -144,7 +151,7 @@ fn scripts_in_english() {
     );
     let ledger = play(
         "overdue words: the stable ones, a second later what is known but the last",
-        clause(),
+        short_clauses(),
         vec![
             (1000, some(interim(paced(1000, "one day the"))), ""),
             (1900, some(interim(paced(1900, "one day the cat went to"))), ""),

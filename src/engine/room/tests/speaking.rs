@@ -208,8 +208,9 @@ fn a_clause_is_translated_before_its_final_result_and_not_again_with_it() {
     assert!(jobs(&call).is_empty());
     interim(&mut call, "Come in, please and", 1300);
     assert_eq!(jobs(&call), ["Come in,"]);
-    // The rest is due 2 s after it began, by the speaker's own time line; "and" may be half a word.
-    call.run(ms(1390));
+    // The rest is too short to be due 2 s after it began, and is 3 s after, by the speaker's own time line; "and" may be
+    // half a word.
+    call.run(ms(2390));
     assert_eq!(jobs(&call).len(), 1);
     call.run(ms(40));
     assert_eq!(jobs(&call), ["Come in,", "please"]);
