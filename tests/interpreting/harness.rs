@@ -180,7 +180,8 @@ fn a_call_that_waits_for_finals() {
     let v = call.verdict(a, b);
     assert!(v.is_whole(), "{v}");
     // The sentence itself (six words, five gaps) 1040, endpointing 300, message 150, translation 100, first audio 288,
-    // and up to 20 ms until the next pull; the same for all its words.
+    // the rest of the first word at three times real time (47 at most: a word is given when its end is there), and up to
+    // 20 ms until the next pull; the same for all its words.
     let (least, most) = (v.quantile(0.001), v.max());
-    assert!(least >= 1876.0 && most < 1902.0, "{v}");
+    assert!(least >= 1876.0 && most < 1945.0, "{v}");
 }
