@@ -2,6 +2,8 @@
 
 #[allow(dead_code)]
 mod native;
+#[path = "support/text.rs"]
+mod text;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use native::{library, package, succeed};
 use serde_json::Value;
+use text::{in_order, words};
 
 /// A scheduling delay and the media thread's clock lie between a mark and its place in a recording.
 const TOLERANCE_S: f64 = 0.15;
@@ -132,26 +135,6 @@ fn list(value: &Value) -> &Vec<Value> {
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("not a number: {value}"))
-}
-
-/// Words without case and punctuation.
-fn words(text: &str) -> Vec<String> {
-    let plain: String = text.to_lowercase().replace(|c: char| !c.is_alphanumeric() && c != '\'', " ");
-    plain.split_whitespace().map(str::to_owned).collect()
-}
-
-/// How many of `wanted` are in `heard`, in order (longest common subsequence).
-fn in_order(wanted: &[String], heard: &[String]) -> usize {
-    let mut row = vec![0; heard.len() + 1];
-    for word in wanted {
-        let mut diagonal = 0;
-        for (i, other) in heard.iter().enumerate() {
-            let above = row[i + 1];
-            row[i + 1] = if word == other { diagonal + 1 } else { above.max(row[i]) };
-            diagonal = above;
-        }
-    }
-    row[heard.len()]
 }
 
 fn at_least(percent: usize, what: &str, wanted: &[String], heard: &[String]) {

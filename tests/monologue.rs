@@ -12,6 +12,7 @@ use mgw::engine::LeaveMode;
 use mgw::{Gateway, session};
 use serde_json::Value;
 use support::live::LiveLeg;
+use support::text::{in_order, words};
 use support::{Cloud, events, temp_file, wait_for};
 
 const RATE: u32 = 16_000;
@@ -47,25 +48,6 @@ const STORY: [&str; 29] = [
     "he waits for ten minutes and he does not take any money",
     "thank you very much for your time and have a good day",
 ];
-
-fn words(text: &str) -> Vec<String> {
-    let plain = text.to_lowercase().replace(|c: char| !c.is_alphanumeric() && c != '\'', " ");
-    plain.split_whitespace().map(str::to_owned).collect()
-}
-
-/// How many of `wanted` are in `heard`, in order (longest common subsequence).
-fn in_order(wanted: &[String], heard: &[String]) -> usize {
-    let mut row = vec![0; heard.len() + 1];
-    for word in wanted {
-        let mut diagonal = 0;
-        for (i, other) in heard.iter().enumerate() {
-            let above = row[i + 1];
-            row[i + 1] = if word == other { diagonal + 1 } else { above.max(row[i]) };
-            diagonal = above;
-        }
-    }
-    row[heard.len()]
-}
 
 /// The samples of a WAV file of one channel and 16 kHz.
 fn samples(path: &PathBuf) -> Vec<i16> {

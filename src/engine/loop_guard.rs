@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::ledger::Commit;
+use super::ledger::{Commit, is_unspaced};
 use crate::provider::Word;
 
 /// An echo comes back within this time after it was played (acoustic path, jitter buffers, late recognisers' clocks).
@@ -153,19 +153,14 @@ fn keep_chances(heard: &[(String, Duration)], echo: &mut [bool]) {
 /// A commit's words; where it has none, its text's, spread over its span. Of scripts without spaces the characters.
 fn spread(commit: &Commit) -> Vec<Word> {
     if !commit.words.is_empty() {
-        return commit.words.iter().flat_map(characters).collect();
+        return commit.words.iter().flat_map(parts).collect();
     }
-    let texts: Vec<&str> = tokens(&commit.text);
-    let length = commit.end.saturating_sub(commit.start) / (texts.len().max(1) as u32);
-    let word = |(i, text): (usize, &&str)| {
-        let start = commit.start + length * i as u32;
-        Word { text: (*text).to_owned(), start, end: start + length, confidence: 1.0 }
-    };
-    texts.iter().enumerate().map(word).collect()
+    let Commit { text, start, end, .. } = commit;
+    parts(&Word { text: text.clone(), start: *start, end: *end, confidence: 1.0 })
 }
 
-/// A word of a script without spaces, character by character.
-fn characters(word: &Word) -> Vec<Word> {
+/// The [`tokens`] of a text, spread evenly over its span.
+fn parts(word: &Word) -> Vec<Word> {
     let texts = tokens(&word.text);
     let length = word.end.saturating_sub(word.start) / texts.len().max(1) as u32;
     let part = |(i, text): (usize, &&str)| {
@@ -190,11 +185,6 @@ fn tokens(text: &str) -> Vec<&str> {
         out.extend((from < word.len()).then(|| &word[from..]));
     }
     out
-}
-
-/// Thai to Khmer, kana, Han.
-fn is_unspaced(c: char) -> bool {
-    matches!(u32::from(c), 0x0E00..=0x0EFF | 0x1000..=0x109F | 0x1780..=0x17FF | 0x3040..=0x30FF | 0x3400..=0x9FFF | 0x20000..=0x3FFFF)
 }
 
 /// Texts one after the other, with spaces between those of scripts that have them.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::level::is_quiet;
-use super::time::{ms, span};
+use super::time::{ms, samples, span};
 use super::{SegmentId, SessionId};
 use crate::config::Language;
 use crate::event::{EventKind, Marks};
@@ -111,7 +111,7 @@ impl Target {
         if self.is_over() {
             return &self.audio;
         }
-        let in_samples = |length: Duration| (length.as_millis() as usize * self.rate as usize) / 1000;
+        let in_samples = |length| samples(length, self.rate) as usize;
         let safe = self.begun.samples.max(self.reached.map_or(0, |mark| mark.samples));
         let marked = self.reached.is_some() && self.audio.len() - safe < in_samples(USUAL_WORD);
         let most = if marked { safe } else { self.audio.len().saturating_sub(in_samples(KEPT_BACK)) };
@@ -168,7 +168,7 @@ impl Target {
 
     /// Samples; more than this behind the last word reached is more than a word.
     fn longest_word(&self) -> usize {
-        (LONGEST_WORD.as_millis() as usize * self.rate as usize) / 1000
+        samples(LONGEST_WORD, self.rate) as usize
     }
 
     /// No more audio will come.

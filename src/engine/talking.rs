@@ -34,17 +34,21 @@ pub struct Talking {
     last: Option<Duration>,
     /// From when to when it talked, lately.
     spans: VecDeque<(Duration, Duration)>,
-    /// The loudest of what was played lately, and when.
-    played: Option<(Duration, f32)>,
+    /// When what was played lately was louder than anything after it, and its mean square; loudest first.
+    played: VecDeque<(Duration, f32)>,
 }
 
 impl Talking {
     /// This is played into the session's ear.
     pub fn played(&mut self, now: Duration, block: &[i16]) {
         let level = mean_square(block);
-        if self.played.is_none_or(|(at, loudest)| now.saturating_sub(at) > ECHO_WITHIN || level >= loudest) {
-            self.played = Some((now, level));
+        while self.played.back().is_some_and(|(_, softer)| *softer <= level) {
+            self.played.pop_back();
         }
+        while self.played.front().is_some_and(|(at, _)| now.saturating_sub(*at) > ECHO_WITHIN) {
+            self.played.pop_front();
+        }
+        self.played.push_back((now, level));
     }
 
     /// The session's microphone gave this block at `hz`.
@@ -59,10 +63,8 @@ impl Talking {
         }
         let floor = self.floor.unwrap_or(level).max(SOFTEST / ABOVE_NOISE);
         self.floor = Some(level.min(floor * (1.0 + FLOOR_RISE_PER_S * length.as_secs_f32()) + 0.01));
-        let echo = match self.played {
-            Some((at, loudest)) if now.saturating_sub(at) <= ECHO_WITHIN => loudest * ECHO,
-            _ => 0.0,
-        };
+        let lately = self.played.iter().find(|(at, _)| now.saturating_sub(*at) <= ECHO_WITHIN);
+        let echo = lately.map_or(0.0, |(_, loudest)| loudest * ECHO);
         if level < SOFTEST.max(floor * ABOVE_NOISE).max(echo) {
             self.loud_for = Duration::ZERO;
             return;
@@ -128,6 +130,24 @@ mod tests {
             let case = (played, before, then, blocks);
             assert_eq!(talking.talks(now, PAUSE), talks, "{case:?}");
             assert!(!talking.talks(now + PAUSE, PAUSE), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn an_echo_is_measured_by_the_loudest_of_just_then() {
+        // 840 ms that begin loud, end softer, and are followed by silence; their echo is 300 ms late, 20 dB below.
+        let mut talking = Talking::default();
+        let ear = |i: u64| match i {
+            0..5 => 12_000,
+            5..42 => 10_000,
+            _ => 0,
+        };
+        for i in 0..150u64 {
+            let now = Duration::from_millis(20 * i);
+            talking.played(now, &block(ear(i)));
+            talking.said(now, &block(i.checked_sub(15).map_or(0, ear) / 10), 8000);
+            assert!(!talking.talks(now, PAUSE), "{now:?}");
+            assert!(talking.played.len() <= 50, "bounded");
         }
     }
 }

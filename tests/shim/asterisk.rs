@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::asterisk::measure::{level_dbfs, longest_gap_s, share_above, tone};
-use crate::support::asterisk::phones::RATE;
+pub use crate::support::asterisk::phones::{RATE, words};
 use crate::support::asterisk::{AriApp, Asterisk, Codec, LightPhone, Phones};
 use crate::support::leg::hear;
 use crate::support::live::{sentence, text};
@@ -49,14 +49,6 @@ pub fn talk(language: &str, first: u16, sentences: u16) -> Vec<i16> {
         all.extend(sentence(language, first + 5 * n..first + 5 * n + 5, RATE, Duration::from_millis(900)));
     }
     all
-}
-
-/// The words that were heard, all of one language, whole; panics at others.
-pub fn words(heard: &[i16], language: &str) -> Vec<u16> {
-    let report = hear(heard, RATE);
-    assert_eq!(report.damaged, 0, "damaged words: {:?}", report.words);
-    assert!(report.words.iter().all(|(l, _)| *l == language), "words of another language: {:?}", report.words);
-    report.words.iter().map(|(_, n)| *n).collect()
 }
 
 /// Waits until an ear has heard so many words.

@@ -12,6 +12,7 @@ pub mod phone;
 pub mod schema;
 #[cfg(feature = "rtp-shim")]
 pub mod shim;
+pub mod text;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

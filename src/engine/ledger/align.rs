@@ -300,9 +300,8 @@ fn number(code: &str, words: (&[Token], Range<usize>), in_digits: (&[Token], Ran
     (REWRITTEN + 0.6 * strange as f32 + 0.4 * cut as f32, kind)
 }
 
-/// The cost of taking one word for another: by the letters that differ.
-fn unlike(a: &str, b: &str) -> f32 {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+/// Items to put in, leave out or change to make one list of the other (Levenshtein).
+pub(super) fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut before = row[0];
@@ -313,6 +312,12 @@ fn unlike(a: &str, b: &str) -> f32 {
             row[j + 1] = changed.min(before + 1).min(row[j] + 1);
         }
     }
-    let share = row[b.len()] as f32 / a.len().max(b.len()).max(1) as f32;
+    row[b.len()]
+}
+
+/// The cost of taking one word for another: by the letters that differ.
+fn unlike(a: &str, b: &str) -> f32 {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let share = distance(&a, &b) as f32 / a.len().max(b.len()).max(1) as f32;
     0.2 + (UNLIKE - 0.2) * share
 }

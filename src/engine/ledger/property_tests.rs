@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::align::distance;
 use super::*;
 use crate::provider::test_config::{config, language};
 
@@ -202,20 +203,6 @@ fn plain(texts: &[String], code: &str, numbers: bool) -> Vec<String> {
         }
     }
     plain
-}
-
-fn distance(a: &[String], b: &[String]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = before + usize::from(x != y);
-            before = row[j + 1];
-            row[j + 1] = changed.min(before + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// What came of a script.

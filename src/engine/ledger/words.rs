@@ -234,7 +234,7 @@ fn is_spread(t: &Transcript) -> bool {
 }
 
 /// Scripts without spaces: each of their characters is compared for itself.
-pub(super) fn is_unspaced(c: char) -> bool {
+pub(in crate::engine) fn is_unspaced(c: char) -> bool {
     // Thai, Lao, Burmese and Khmer, whose words must not be cut where the recogniser does not mark them.
     is_ideograph(c) || matches!(c, '\u{E00}'..='\u{EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}')
 }

@@ -53,7 +53,7 @@ impl Ahead {
 
     /// A text was committed that is translated into so many languages.
     pub fn committed(&mut self, text: &str, targets: usize) {
-        self.committed_chars += text.chars().count() as u64 * targets as u64;
+        self.committed_chars += chars(text, targets);
     }
 }
 
@@ -81,7 +81,7 @@ impl Room {
         let targets = self.present_targets(speaker, source);
         let Some(member) = self.members.get_mut(&speaker) else { return };
         let config = member.config.clone();
-        let chars = tail.text.chars().count() as u64 * targets.len() as u64;
+        let chars = chars(&tail.text, targets.len());
         if targets.is_empty() || !member.ahead.may_spend(chars, &config) {
             return;
         }
@@ -162,7 +162,7 @@ impl Room {
         }
         let segment = self.segments.get_mut(&id)?;
         segment.draft = false;
-        let chars = segment.text.chars().count() as u64 * segment.targets.len() as u64;
+        let chars = chars(&segment.text, segment.targets.len());
         let unwanted: Vec<Language> = segment.targets.keys().filter(|t| !targets.contains(t)).copied().collect();
         for target in &unwanted {
             segment.targets.remove(target);
@@ -182,7 +182,7 @@ impl Room {
     pub(super) fn drop_draft(&mut self, speaker: SessionId) {
         let Some(id) = self.members.get_mut(&speaker).and_then(|m| m.ahead.draft.take()) else { return };
         let Some(segment) = self.segments.remove(&id) else { return };
-        let chars = segment.text.chars().count() as u64 * segment.targets.len() as u64;
+        let chars = chars(&segment.text, segment.targets.len());
         if let Some(member) = self.members.get_mut(&speaker) {
             member.ahead.dropped += 1;
             member.ahead.dropped_chars += chars;
@@ -213,6 +213,11 @@ impl Room {
             self.drop_draft(speaker);
         }
     }
+}
+
+/// Characters of a text that goes into so many languages.
+fn chars(text: &str, targets: usize) -> u64 {
+    text.chars().count() as u64 * targets as u64
 }
 
 /// The same words to a translator: a full stop or comma behind them, and capitals, are often added at the end only.

@@ -323,3 +323,11 @@ fn dialplan(sound: &str) -> String {
          \x20same => n,Goto(look)\n"
     )
 }
+
+/// The words that were heard, all of one language, whole; panics at others.
+pub fn words(heard: &[i16], language: &str) -> Vec<u16> {
+    let report = super::super::leg::hear(heard, RATE);
+    assert_eq!(report.damaged, 0, "damaged words: {:?}", report.words);
+    assert!(report.words.iter().all(|(l, _)| *l == language), "words of another language: {:?}", report.words);
+    report.words.iter().map(|(_, n)| *n).collect()
+}
