@@ -390,11 +390,14 @@ fn a_phone_that_sends_nothing_hears_all_the_same_and_speaks_again_after_20_s() {
         assert_eq!(words(&silent.heard(), to), (first..first + 5).collect::<Vec<_>>());
         silent.mute(false);
         converse(&a, &b, first + 100);
-        // Nothing played faster than it was said: the ear has as much sound as time has passed.
-        let (heard, from) = (other.heard().len(), std::time::Instant::now());
-        std::thread::sleep(5 * S);
-        let ratio = (other.heard().len() - heard) as f64 / (from.elapsed().as_secs_f64() * f64::from(RATE));
-        assert!((0.97..1.03).contains(&ratio), "{ratio} times the speed");
+        // Nothing played faster than it was said: the ear has as much sound as time has passed. A machine that holds
+        // packets up may spoil one measurement.
+        thrice(|| {
+            let (heard, from) = (other.heard().len(), std::time::Instant::now());
+            std::thread::sleep(5 * S);
+            let ratio = (other.heard().len() - heard) as f64 / (from.elapsed().as_secs_f64() * f64::from(RATE));
+            (!(0.97..1.03).contains(&ratio)).then(|| format!("{ratio} times the speed"))
+        });
         a.hang_up();
         b.wait_gone();
     };

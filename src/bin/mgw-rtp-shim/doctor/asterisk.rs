@@ -225,13 +225,13 @@ fn speak_and_hear(from: &UdpSocket, send: Send, to: &UdpSocket, codec: Codec) ->
         // What the other way brings is not asked for here.
         while from.recv(&mut buf).is_ok() {}
     }
-    // Its loudest half second: not its beginning, nor what came before and behind it.
+    // Its best half second: not its beginning, nor what came before and behind it, nor where the machine was late.
     let half = codec.hz() as usize / 2;
     let best = samples.chunks(half / 5).collect::<Vec<_>>();
     let (tone, level) = best
         .windows(5)
         .map(|w| levels(&w.concat(), codec.hz()))
-        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
         .unwrap_or((-96.0, -96.0));
     Heard { form, level, tone }
 }
