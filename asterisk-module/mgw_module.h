@@ -194,7 +194,7 @@ int mgw_translate_unregister(void);
 int mgw_function_register(void);
 int mgw_function_unregister(void);
 
-/* ---- TRANSLATE's hook (func_translate.c) and who watches over it (mgw_watch.c) ---- */
+/* ---- TRANSLATE's hook (func_translate.c, mgw_hook.c) and who watches over it (mgw_watch.c) ---- */
 
 enum mgw_hook_state {
 	/* Not in a bridge with somebody who has answered. */
@@ -308,6 +308,12 @@ struct ast_channel *mgw_hook_channel(struct mgw_hook *hook);
 void mgw_hook_remember(struct mgw_hook *hook, enum mgw_role role, const char *key, const char *value);
 /* Opens a leg of the hook, near or far, with the live settings that it had. */
 struct mgw_leg *mgw_hook_leg(struct mgw_hook *hook, enum mgw_role role, int probe, char *why, size_t size);
+
+/* Asterisk calls this for every frame, with the channel and the audiohook locked (mgw_hook.c). */
+int mgw_hook_callback(struct ast_audiohook *audiohook, struct ast_channel *chan, struct ast_frame *frame,
+	enum ast_audiohook_direction direction);
+/* The hook is off for good: its channel is let go of. */
+void mgw_hook_detached(struct mgw_hook *hook);
 
 /* CPU time of the callbacks, while it is measured (mgw_cost.c). */
 void mgw_hook_measure(int on);
