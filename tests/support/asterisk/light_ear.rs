@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::light::{L16, State};
+use super::light::State;
+use super::light_sip::L16;
 use super::phones::RATE;
 
 /// A timestamp that is so many seconds from where the clock is belongs to another time line.

@@ -17,6 +17,7 @@
 pub mod ari;
 pub mod light;
 mod light_ear;
+mod light_sip;
 pub mod manager;
 pub mod measure;
 pub mod phones;
