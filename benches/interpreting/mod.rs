@@ -61,12 +61,13 @@ impl Recogniser {
 }
 
 /// The ways, in the order of the pictures.
-const WAYS: [(&str, Kind); 5] = [
+const WAYS: [(&str, Kind); 6] = [
     ("(a) whole turn", Kind::Reference(Way::WaitForTurn)),
     ("(b) each final", Kind::Reference(Way::StreamFinals)),
     ("mgw as (b)", Kind::Mgw(&[("ledger.policy", "final"), ("speculation.mode", "off")])),
     ("mgw", Kind::Mgw(&[])),
     ("mgw, speech ahead", Kind::Mgw(&[("speculation.mode", "speak")])),
+    ("mgw, agreed words", Kind::Mgw(&[("ledger.policy", "agreement")])),
 ];
 /// Places of the talks.
 const SHORT: usize = 0;
@@ -76,6 +77,9 @@ const WHOLE: usize = 0;
 const FINALS: usize = 1;
 const MGW: usize = 3;
 const AHEAD: usize = 4;
+const AGREED: usize = 5;
+/// Translation and first audio of [`SCENARIO`].
+const STAGES_MS: f64 = 388.0;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -324,6 +328,10 @@ fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 4], ears: &[Ear], sta
     report.add(Figure::new("turn_first_word_of_a", ratio(MGW, WHOLE), "").at_most(0.4));
     report.add(Figure::new("turn_first_word_of_b", ratio(MGW, FINALS), "").at_most(0.9));
     report.add(Figure::new("turn_first_word_speech_ahead_of_b", ratio(AHEAD, FINALS), "").at_most(0.5));
+    // Who waits for the last word, and knew it at its very end, would still wait for the stages.
+    report.add(Figure::new("turn_first_word_floor_of_a", STAGES_MS / median(&after[WHOLE]).max(1.0), ""));
+    report.add(Figure::new("turn_first_word_floor_of_b", STAGES_MS / median(&after[FINALS]).max(1.0), ""));
+    report.add(Figure::new("turn_first_word_agreement_of_b", ratio(AGREED, FINALS), ""));
 
     let mut rows = Vec::new();
     for (talk, limit) in [(1, 3500.0), (2, 2700.0)] {
@@ -345,7 +353,7 @@ fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 4], ears: &[Ear], sta
         report.add(Figure::new(&format!("monologue_begins_{}_ms", recogniser.name()), latest, "ms").at_most(limit));
     }
     report.details.insert("monologues".into(), rows.into());
-    let wrong: usize = (0..talks.len()).map(|talk| ear(talk, MGW).wrong + ear(talk, AHEAD).wrong).sum();
+    let wrong: usize = (0..talks.len()).flat_map(|talk| [MGW, AHEAD].map(|way| ear(talk, way).wrong)).sum();
     report.add(Figure::new("interpreting_words_wrong", wrong as f64, "words").at_most(0.0));
     let ahead: Vec<Value> = [MGW, AHEAD].iter().map(|way| stats[*way]["speculation"]["hit_rate"].clone()).collect();
     report.note(&format!(

@@ -10,12 +10,13 @@ pub struct Bar<'a> {
 }
 
 /// Colours of the ways, on light and on dark paper.
-const COLOURS: [(&str, &str); 5] = [
+const COLOURS: [(&str, &str); 6] = [
     ("#8c959f", "#768390"),
     ("#bc4c00", "#f0883e"),
     ("#bf8700", "#d4a72c"),
     ("#0969da", "#4493f8"),
     ("#1a7f37", "#3fb950"),
+    ("#8250df", "#a371f7"),
 ];
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 170.0;
