@@ -49,9 +49,9 @@ int mgw_members(struct ast_bridge *bridge, const struct ast_channel *chan, struc
 	return 0;
 }
 
-/* What a call through Local channels is at their other end, which is what is heard through them: active, or why not.
- * Returns -1 when something is locked just now. */
-static int behind(struct ast_channel *first, enum mgw_hook_state *state)
+/* What a call through Local channels is at their other end, which is what is heard through them: active, or why not;
+ * and who is there. Returns -1 when something is locked just now. */
+static int behind(struct ast_channel *first, enum mgw_hook_state *state, char *party, size_t size)
 {
 	struct ast_channel *chan = ast_channel_ref(first), *other;
 	struct ast_bridge *bridge;
@@ -64,6 +64,7 @@ static int behind(struct ast_channel *first, enum mgw_hook_state *state)
 			res = -1;
 			break;
 		}
+		ast_copy_string(party, ast_channel_uniqueid(chan), size);
 		up = ast_channel_state(chan) == AST_STATE_UP;
 		held = holds(chan);
 		local = !strcmp(ast_channel_tech(chan)->type, "Local");
@@ -154,7 +155,7 @@ int mgw_look(struct mgw_hook *hook, struct ast_channel *chan, struct mgw_view *v
 	ast_copy_string(view->peer, ast_channel_uniqueid(peer), sizeof(view->peer));
 	ast_copy_string(view->peer_name, ast_channel_name(peer), sizeof(view->peer_name));
 	ast_channel_unlock(peer);
-	if (behind(peer, &far)) {
+	if (behind(peer, &far, view->party, sizeof(view->party))) {
 		ast_channel_unref(peer);
 		return -1;
 	}

@@ -271,6 +271,8 @@ struct mgw_hook {
 	int64_t without;
 	char peer[AST_MAX_UNIQUEID];
 	char peer_name[AST_CHANNEL_NAME];
+	/* Who talks through the peer: somebody behind its Local channels, or itself. */
+	char party[AST_MAX_UNIQUEID];
 	/* When that peer was last seen alone with the channel, since when nobody is there, and when a session for the peer
 	 * is to be tried again. */
 	int64_t together;
@@ -338,6 +340,7 @@ struct mgw_view {
 	struct ast_bridge *bridge;
 	char peer[AST_MAX_UNIQUEID];
 	char peer_name[AST_CHANNEL_NAME];
+	char party[AST_MAX_UNIQUEID];
 };
 
 /* What there is to know about a bridge. */

@@ -102,10 +102,16 @@ static void passivate(struct mgw_hook *hook)
 	ast_audiohook_unlock(&hook->audiohook);
 }
 
+/* Whether somebody else is there than before. */
+static int is_other(const struct mgw_hook *hook, const struct mgw_view *view)
+{
+	return strcmp(hook->peer, view->peer) || strcmp(hook->party, view->party);
+}
+
 /* The session of the peer that is there now. Returns 0 when there is one. */
 static int far_leg(struct mgw_hook *hook, const struct mgw_view *view, char *why, size_t size)
 {
-	if (strcmp(hook->peer, view->peer)) {
+	if (is_other(hook, view)) {
 		if (hook->far) {
 			/* Somebody else speaks from now on: what the last one said is finished, and recognition begins anew. What
 			 * was said to the last one is not spoken to the next: the library queues it for who is there when it is
@@ -115,6 +121,7 @@ static int far_leg(struct mgw_hook *hook, const struct mgw_view *view, char *why
 		}
 		ast_copy_string(hook->peer, view->peer, sizeof(hook->peer));
 		ast_copy_string(hook->peer_name, view->peer_name, sizeof(hook->peer_name));
+		ast_copy_string(hook->party, view->party, sizeof(hook->party));
 		hook->together = mgw_now_us();
 		hook->retry = 0;
 	}
@@ -140,7 +147,7 @@ static void become(struct mgw_hook *hook, struct mgw_view *view)
 {
 	char why[512] = "";
 	enum mgw_hook_state state = view->state;
-	int other = state == MGW_HOOK_ACTIVE && strcmp(hook->peer, view->peer);
+	int other = state == MGW_HOOK_ACTIVE && is_other(hook, view);
 
 	if (state == hook->state && !other && (state != MGW_HOOK_ACTIVE || hook->bridge == view->bridge)) {
 		return;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests. Those that talk in real time mostly wait, so they run beside the others, in groups that the machine's
-# cores can carry: a real Asterisk with forty phones wants the machine to itself.
+# Runs all tests. Those that talk in real time mostly wait, so they run beside each other and before what computes, in
+# groups that the machine's cores can carry: a real Asterisk with forty phones wants the machine to itself.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # With it set, Rust's own panic hook looks symbols up on the media thread for a second, and the tests that make a room
@@ -22,10 +22,10 @@ cargo check --quiet --lib --no-default-features --features tls-openssl || exit 1
 
 failed=0
 pids=()
-beside() { # beside NAME TEST-ARGUMENTS: a test program in the background; `settle` waits and shows what it said
+beside() { # beside NAME ARGUMENTS-OF-CARGO-TEST…: in the background; `settle` waits and shows what it said
     local name=$1
     shift
-    cargo test --features "$features" --test "$name" -- "$@" >"$logs/$name.log" 2>&1 &
+    ${behind:-} cargo test --features "$features" --no-fail-fast "$@" >"$logs/$name.log" 2>&1 &
     pids+=("$!:$name")
 }
 settle() {
@@ -35,31 +35,44 @@ settle() {
     done
     pids=()
 }
+run() { # run NAME TEST-ARGUMENTS…: one test program, with nothing beside it but what is there already
+    local name=$1
+    shift
+    cargo test --features "$features" --test "$name" -- "$@" || failed=1
+}
 
-beside c_example
-beside demo
-alone=" c_example demo concealment stretch asterisk_lab asterisk_module shim outages "
-quick=()
+# They talk in real time and need little of the processor.
+talking=(conversation echo events flight_recorder lifecycle local_cloud)
+long=(c_example demo monologue)
+later=(concealment stretch asterisk_lab asterisk_module shim outages)
+others=()
 for file in tests/*.rs tests/*/main.rs; do
     name=$(basename "$file" .rs)
     [ "$name" = main ] && name=$(basename "$(dirname "$file")")
-    case $alone in *" $name "*) ;; *) quick+=(--test "$name") ;; esac
+    case " ${talking[*]} ${long[*]} ${later[*]} " in *" $name "*) ;; *) others+=(--test "$name") ;; esac
 done
-cargo test --features "$features" --no-fail-fast --lib --bins "${quick[@]}" || failed=1
+for name in "${long[@]}"; do
+    beside "$name" --test "$name"
+done
+# What computes gives way to what keeps time.
+behind="nice -n 19" beside computing --lib --bins "${others[@]}"
+for name in "${talking[@]}"; do
+    run "$name" --test-threads=4
+done
 settle
 
 # Hundreds of calls whose vendors fail: one test after the other.
-cargo test --features "$features" --test outages -- --test-threads=1 || failed=1
-cargo test --features "$features" --test asterisk_lab || failed=1
-cargo test --features "$features" --test shim -- --skip load:: || failed=1
+run outages --test-threads=1
 # One Asterisk each, with telephones that must keep time.
-cargo test --features "$features" --test asterisk_module -- --skip load:: --skip memcheck:: --test-threads=3 || failed=1
-cargo test --features "$features" --test asterisk_module -- --test-threads=1 load:: memcheck:: || failed=1
+run asterisk_lab --test-threads=4
+run shim --skip load:: --test-threads=4
+run asterisk_module --skip load:: --skip memcheck:: --test-threads=5
+run asterisk_module --test-threads=1 load:: memcheck::
 # Nothing beside them: their phones are threads of the test, which must keep time.
-cargo test --features "$features" --test shim -- load:: --test-threads=1 || failed=1
+run shim load:: --test-threads=1
 
-beside concealment
-beside stretch
+beside concealment --test concealment
+beside stretch --test stretch
 scripts/fuzz.sh 10 || failed=1
 settle
 exit $failed

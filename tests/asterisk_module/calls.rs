@@ -4,7 +4,7 @@ use crate::host::*;
 use crate::support::asterisk::measure::{amplitude, level_dbfs, tone};
 use crate::support::asterisk::phones::RATE;
 use crate::support::asterisk::root::USUAL;
-use crate::support::asterisk::{Codec, LightPhone, Phones};
+use crate::support::asterisk::{Codec, LightPhone, Phones, Root};
 use crate::support::{Cloud, wait_for};
 
 #[test]
@@ -266,4 +266,24 @@ fn the_samples_are_good() {
     let log = gateway.log();
     let complaints: Vec<&str> = log.lines().filter(|l| l.contains("pbx_config") && !l.contains("VERBOSE")).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn it_is_installed_and_settings_that_are_there_stay() {
+    let workshop = workshop(&Root::of(USUAL).path);
+    let place = workshop.join("place");
+    let destination = format!("DESTDIR={}", place.display());
+    let install = || make(&workshop, &["install", &destination, "MODULES=/modules", "CONFIG=/etc", "DOCS=/docs"]);
+    install();
+    let sample = crate::native::package().join("asterisk-module/mgw.conf.sample");
+    let [conf, sample] = [place.join("etc/mgw.conf"), sample].map(|path| std::fs::read(path).expect("settings"));
+    assert_eq!(conf, sample);
+    assert!(place.join("modules/app_mgw.so").exists());
+    let manual = std::fs::read_to_string(place.join("docs/app_mgw-en_US.xml")).expect("the manual");
+    for name in ["<function name=\"TRANSLATE\"", "<application name=\"MediaGateway\"", "<function name=\"MGW\""] {
+        assert!(manual.contains(name), "{name}");
+    }
+    std::fs::write(place.join("etc/mgw.conf"), "; mine").expect("settings");
+    install();
+    assert_eq!(std::fs::read(place.join("etc/mgw.conf")).expect("settings"), b"; mine");
 }

@@ -62,6 +62,29 @@ fn a_blind_transfer_by_the_callee_brings_another_callee() {
     });
 }
 
+/// Of a callee behind a Local channel nobody but that channel is in the bridge, whoever talks through it.
+#[test]
+fn another_callee_behind_a_local_channel_is_recognised_anew() {
+    scene(|gateway, _, _| {
+        let (b, c) = (waiting(gateway, 0), waiting(gateway, 1));
+        let a = LightPhone::call(gateway, "4980", &[]);
+        wait_state(gateway, "active");
+        let channel = hooked(gateway);
+        let far = || {
+            let name = [("Channel", channel.as_str()), ("Variable", "MGW(session,far)")];
+            gateway.action("Getvar", &name).remove("Value").filter(|value| !value.is_empty())
+        };
+        converse(&a, &b, 0);
+        let first = far().expect("a session");
+        b.hang_up();
+        wait_for("a session of the second callee", 30 * S, || far().is_some_and(|now| now != first));
+        wait_state(gateway, "active");
+        converse(&a, &c, 100);
+        a.hang_up();
+        c.wait_gone();
+    });
+}
+
 /// What the caller said to the first callee is still in translation or becomes a voice when the second one is there.
 #[test]
 fn what_was_said_to_one_callee_is_not_spoken_to_the_next() {

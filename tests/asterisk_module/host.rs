@@ -22,17 +22,16 @@ pub fn rounds() -> usize {
 }
 
 /// Where the headers of an Asterisk root can be included from: alone, because its C library's would clash with ours.
-pub fn headers(root: &Path, folder: &Path) -> PathBuf {
+fn headers(root: &Path, folder: &Path) {
     let include = folder.join("include");
     std::fs::create_dir_all(&include).expect("folder");
     for name in ["asterisk", "asterisk.h"] {
         std::os::unix::fs::symlink(root.join("usr/include").join(name), include.join(name)).expect("link");
     }
-    include
 }
 
-/// Builds the module as an operator does: `make -C asterisk-module` against headers and pkg-config.
-pub fn build(root: &Path) -> PathBuf {
+/// A folder in which [`make`] builds the module against the headers of an Asterisk and the library of this build.
+pub fn workshop(root: &Path) -> PathBuf {
     let folder = temp_file("module").parent().expect("folder").to_owned();
     for name in ["libmgw.so".to_owned(), format!("libmgw.so.{}", mgw::ffi::mgw_abi_version())] {
         std::os::unix::fs::symlink(library(), folder.join(name)).expect("link");
@@ -42,17 +41,29 @@ pub fn build(root: &Path) -> PathBuf {
     let include = package().join("include");
     let pc = pc.replace("@PREFIX@", &shown).replace("@LIBDIR@", &shown).replace("@VERSION@", "0");
     std::fs::write(folder.join("mgw.pc"), pc.replace("@INCLUDEDIR@", &include.display().to_string())).expect("mgw.pc");
-    let headers = headers(root, &folder);
-    let out = folder.join("out");
+    headers(root, &folder);
+    folder
+}
+
+/// The module's own make in a [`workshop`], with more arguments; what it builds lies in `out`.
+pub fn make(workshop: &Path, more: &[&str]) {
+    let inside = |name: &str| workshop.join(name).display().to_string();
     succeed(
         Command::new("make")
             .arg("-C")
             .arg(package().join("asterisk-module"))
-            .arg(format!("PKG_CONFIG_PATH={shown}"))
-            .arg(format!("ASTERISK_INCLUDE={}", headers.display()))
-            .arg(format!("OUT={}", out.display())),
+            .arg(format!("PKG_CONFIG_PATH={}", workshop.display()))
+            .arg(format!("ASTERISK_INCLUDE={}", inside("include")))
+            .arg(format!("OUT={}", inside("out")))
+            .args(more),
     );
-    out
+}
+
+/// Builds the module as an operator does: `make -C asterisk-module` against headers and pkg-config.
+pub fn build(root: &Path) -> PathBuf {
+    let folder = workshop(root);
+    make(&folder, &[]);
+    folder.join("out")
 }
 
 /// The module for Asterisk 22, built once.
@@ -135,6 +146,11 @@ exten => 4960,1,Answer()
  same => n,Dial(Local/4961@mgw/n,60)
 exten => 4961,1,Answer()
  same => n,MusicOnHold()
+exten => 4980,1,Answer()
+ same => n,Set(TRANSLATE(en,es)=on)
+ same => n,Dial(Local/4981@mgw/n)
+exten => 4981,1,Bridge(${P00})
+ same => n,Bridge(${P01})
 exten => 4970,1,Answer()
  same => n,Set(TRANSLATE(en,es)=on)
  same => n,Bridge(${P00},F(mgw^4971^1))
