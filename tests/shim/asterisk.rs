@@ -227,6 +227,33 @@ fn a_stalled_asterisk_is_noticed_and_the_call_goes_on_behind_it() {
     wait_empty(&gateway, &shim);
 }
 
+/// An Asterisk that wakes up finds the end of the old connection and the new one at the same moment, and the one may take
+/// the application from the other.
+#[test]
+fn callers_are_taken_after_connections_that_end_and_begin_at_once() {
+    let gateway = Asterisk::gateway();
+    let cloud = Cloud::start("");
+    let mut shim = shim_for(&gateway, &cloud, "", "");
+    for _ in 0..3 {
+        let stopped = gateway.stopped();
+        let file = shim.config.clone();
+        shim.kill();
+        shim = Shim::start(file);
+        // Its attempts to connect wait in Asterisk's queue.
+        std::thread::sleep(S);
+        drop(stopped);
+        wait_for("the connection to come back", 30 * S, || shim.is_ready());
+        wait_for("a caller to be taken", 40 * S, || {
+            let phone = LightPhone::call(&gateway, "7777", &[]);
+            wait_for("an answer or a refusal", 30 * S, || phone.is_up() || phone.is_gone());
+            let taken = phone.is_up();
+            phone.hang_up();
+            taken
+        });
+        wait_empty(&gateway, &shim);
+    }
+}
+
 #[test]
 fn a_wrong_password_is_told_and_the_shim_goes_on() {
     let gateway = Asterisk::gateway();

@@ -58,6 +58,8 @@ pub enum Event {
     Dial { peer: Channel, status: String },
     /// Another client has taken this application over; no more events come here.
     Replaced { application: String },
+    /// An event that a client has asked for, by its name.
+    User(String),
     /// Anything else, by its type.
     Other(String),
 }
@@ -90,6 +92,7 @@ pub fn parse(text: &str) -> Result<Event, String> {
         },
         "Dial" => Event::Dial { peer: Channel::read(&value["peer"]), status: field(&value, "dialstatus") },
         "ApplicationReplaced" => Event::Replaced { application: field(&value, "application") },
+        "ChannelUserevent" => Event::User(field(&value, "eventname")),
         _ => Event::Other(kind),
     })
 }

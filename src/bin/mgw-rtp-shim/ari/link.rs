@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,9 @@ pub struct Pace {
     /// When ARI is out of reach for so long, callers from whom nothing came for as long are given up; those who are still
     /// there when it is back are taken anew.
     pub give_up: Duration,
+    /// How often Asterisk is asked for an event, which must come. When a connection ends while the next one is being made,
+    /// its end may take the application from that one (seen with Asterisk 22): pings are answered, and no call comes any more.
+    pub prove: Duration,
     /// A sweep that somebody asked for comes so much later, so that one serves many.
     pub sweep_after: Duration,
     /// How often we look whether the client that took our application over has gone.
@@ -43,12 +46,16 @@ impl Default for Pace {
             backoff_most: Duration::from_secs(5),
             steady: Duration::from_secs(3),
             give_up: Duration::from_secs(60),
+            prove: Duration::from_secs(10),
             sweep_after: Duration::from_secs(1),
             replaced: Duration::from_secs(5),
             truce: [Duration::from_secs(30), Duration::from_secs(300)],
         }
     }
 }
+
+/// The event that Asterisk is asked for.
+const PROOF: &str = "mgw-proof";
 
 /// What is done with the connection.
 pub trait Handler {
@@ -155,6 +162,11 @@ async fn serve(
     let mut ping = interval(pace.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
+    // The first one soon: what ends with the last connection ends at once.
+    let mut prove = interval_at(heard + pace.prove / 10, pace.prove);
+    let mut asked: Option<Instant> = None;
+    let mut asking = false;
+    let mut proof = Box::pin(control.rest.user_event(PROOF));
     let sweep = |delay| async move {
         sleep(delay).await;
         handler.sweep().await
@@ -169,9 +181,10 @@ async fn serve(
                     Some(Ok(Message::Text(text))) => match event::parse(&text) {
                         Ok(Event::Replaced { application }) if application == control.app => {
                             // Said in peace, so that Asterisk's side of this connection goes as well.
-                            let _ = timeout(pace.ping, ws.close(None)).await;
+                            let _ = timeout(pace.ping, close(&mut ws)).await;
                             return End::Replaced;
                         }
+                        Ok(Event::User(name)) if name == PROOF => asked = None,
                         Ok(event) => handler.event(event),
                         Err(why) => tracing::warn!(%why, "an event of Asterisk cannot be read"),
                     },
@@ -185,10 +198,26 @@ async fn serve(
                 if silent > pace.silence {
                     return End::Failed(format!("Asterisk has not answered for {} s", silent.as_secs()));
                 }
+                if asked.is_some_and(|at| at.elapsed() > pace.silence) {
+                    // In peace, so that this end is over before the next connection is made.
+                    let _ = timeout(pace.ping, close(&mut ws)).await;
+                    return End::Failed("Asterisk sends no events, though it is connected".into());
+                }
                 match timeout(pace.silence, ws.send(Message::Ping(Default::default()))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return End::Failed(format!("the connection to Asterisk failed: {error}")),
                     Err(_) => return End::Failed("Asterisk takes nothing from the connection".into()),
+                }
+            }
+            _ = prove.tick(), if asked.is_none() && !asking => {
+                asked = Some(Instant::now());
+                asking = true;
+                proof = Box::pin(control.rest.user_event(PROOF));
+            }
+            outcome = &mut proof, if asking => {
+                asking = false;
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "no proof that events come");
                 }
             }
             swept = &mut running, if sweeping => {
@@ -202,11 +231,17 @@ async fn serve(
                 running = Box::pin(sweep(pace.sweep_after));
             }
             () = quit.cancelled() => {
-                let _ = timeout(pace.ping, ws.close(None)).await;
+                let _ = timeout(pace.ping, close(&mut ws)).await;
                 return End::Quit;
             }
         }
     }
+}
+
+/// Closes a connection and waits until Asterisk has, too.
+async fn close(ws: &mut Events) {
+    let _ = ws.close(None).await;
+    while ws.next().await.is_some_and(|message| message.is_ok()) {}
 }
 
 /// The pauses between attempts: each twice as long as the one before, and by chance up to a quarter shorter, so that

@@ -55,6 +55,8 @@ pub struct Things {
     pub socket: Socket,
     pub connections: usize,
     pub app_gone: bool,
+    /// The application is kept, and no event is sent to it.
+    pub inactive: bool,
 }
 
 #[derive(Clone)]
@@ -79,6 +81,7 @@ impl Mock {
                 socket: Socket::Serve,
                 connections: 0,
                 app_gone: false,
+                inactive: false,
             })),
             events: broadcast::channel(256).0,
             stop: CancellationToken::new(),
@@ -190,9 +193,16 @@ async fn any(State(mock): State<Mock>, request: Request) -> Response {
         let socket = {
             let mut things = mock.things();
             things.connections += 1;
+            things.inactive = false;
             things.socket
         };
         return upgrade.on_upgrade(move |ws| websocket(ws, socket, events));
+    }
+    if let Some(name) = path.strip_prefix("/events/user/") {
+        if !mock.things().inactive {
+            mock.send(&json!({ "type": "ChannelUserevent", "eventname": name }));
+        }
+        return says(204, "");
     }
     answer(&mut mock.things(), &parts.method, path, &query, &body)
 }

@@ -247,6 +247,7 @@ fn dispatch(control: &Control, event: Event) -> Option<Caller> {
             tracing::debug!(channel = %channel.id, cause = cause.code, "a hang-up was asked for");
         }
         Event::Replaced { application } => tracing::debug!(%application, "an application changed hands"),
+        Event::User(name) => tracing::trace!(%name, "an event that somebody asked for"),
         Event::Other(kind) => tracing::trace!(%kind, "an event that does not concern us"),
     }
     None

@@ -180,6 +180,12 @@ impl Rest {
         self.send(Method::POST, &path, &[("eventSource", &source)], None).await.map(drop)
     }
 
+    /// Has an event of this name sent to our application.
+    pub async fn user_event(&self, name: &str) -> Result<(), Error> {
+        let query = [("application", self.settings.app.as_str())];
+        self.send(Method::POST, &["events", "user", name], &query, None).await.map(drop)
+    }
+
     /// All channels of Asterisk.
     pub async fn channels(&self) -> Result<Vec<Channel>, Error> {
         let all = self.get(&["channels"], &[]).await?;

@@ -70,6 +70,12 @@ pub async fn examine(settings: &Settings, report: &mut Report) {
         }
     }
     sweep(&rest).await;
+    // Registers the application as long as it is open: one for all, because the end of one may take the application from
+    // the next (see the shim's link).
+    let events = match rest.events().await {
+        Ok(events) => events,
+        Err(e) => return report.bad(format!("no events: {e}"), fix_of(&e)),
+    };
     let mut tried: Vec<(Codec, Send)> = Vec::new();
     for extension in settings.extensions.values() {
         let pair = (extension.codec, extension.send);
@@ -78,6 +84,7 @@ pub async fn examine(settings: &Settings, report: &mut Report) {
             round_trip(settings, &rest, pair, report).await;
         }
     }
+    drop(events);
 }
 
 /// Removes what a doctor that was interrupted has left.
@@ -111,18 +118,12 @@ struct End {
 async fn round_trip(settings: &Settings, rest: &Rest, (codec, send): (Codec, Send), report: &mut Report) {
     let name = format!("ExternalMedia {}", codec.format());
     let bridge = format!("{MARK}{}", uuid::Uuid::new_v4().simple());
-    // Registers the application as long as it is open.
-    let events = match rest.events().await {
-        Ok(events) => events,
-        Err(e) => return report.bad(format!("{name}: no events: {e}"), fix_of(&e)),
-    };
     let mut channels = Vec::new();
     let outcome = try_round_trip(settings, rest, codec, send, &bridge, &mut channels, &name, report).await;
     for channel in &channels {
         let _ = rest.hang_up(channel, Reason::Normal).await;
     }
     let _ = rest.destroy_bridge(&bridge).await;
-    drop(events);
     if let Err((what, fix)) = outcome {
         report.bad(format!("{name}: {what}"), fix);
     }

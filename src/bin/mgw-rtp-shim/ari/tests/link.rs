@@ -47,6 +47,7 @@ fn pace() -> Pace {
         backoff_most: Duration::from_millis(20),
         steady: Duration::from_millis(1),
         give_up: Duration::ZERO,
+        prove: Duration::from_secs(600),
         sweep_after: Duration::from_millis(1),
         replaced: Duration::from_millis(20),
         truce: [Duration::from_secs(600); 2],
@@ -95,6 +96,23 @@ async fn a_server_that_closes_at_once_is_tried_again() {
     eventually("it has tried five times", || mock.things().connections >= 5).await;
     mock.things().socket = Socket::Serve;
     eventually("it is connected", || control.status.view().connected).await;
+    quit.cancel();
+    task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn an_application_that_gets_no_events_is_noticed() {
+    let mock = Mock::start().await;
+    let control = mock.control();
+    let (handler, quit, task) = start_with(&control, Pace { prove: Duration::from_millis(100), ..pace() });
+    let asked = || mock.things().requests.iter().filter(|r| r.starts_with("POST /events/user/")).count();
+    eventually("three proofs were asked for", || asked() >= 3).await;
+    assert_eq!(control.status.view().reconnects, 0, "with the events it stays");
+    mock.things().inactive = true;
+    eventually("it has connected anew", || handler.sweeps.load(Ordering::SeqCst) == 2).await;
+    let before = asked();
+    eventually("three more proofs were asked for", || asked() >= before + 3).await;
+    assert_eq!(control.status.view().reconnects, 1, "and stays there");
     quit.cancel();
     task.await.expect("ends");
 }
