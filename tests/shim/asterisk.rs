@@ -236,9 +236,7 @@ fn callers_are_taken_after_connections_that_end_and_begin_at_once() {
     let mut shim = shim_for(&gateway, &cloud, "", "");
     for _ in 0..3 {
         let stopped = gateway.stopped();
-        let file = shim.config.clone();
-        shim.kill();
-        shim = Shim::start(file);
+        shim = Shim::start(shim.kill());
         // Its attempts to connect wait in Asterisk's queue.
         std::thread::sleep(S);
         drop(stopped);
