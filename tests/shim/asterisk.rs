@@ -250,6 +250,10 @@ fn callers_are_taken_after_connections_that_end_and_begin_at_once() {
         });
         wait_empty(&gateway, &shim);
     }
+    // Longer than an event may take that was asked for a second after the connection.
+    let before = shim.metric("mgw_shim_ari_reconnects");
+    std::thread::sleep(10 * S);
+    assert_eq!(shim.metric("mgw_shim_ari_reconnects"), before, "events come: {}", shim.log());
 }
 
 #[test]
