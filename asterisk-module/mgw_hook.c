@@ -1,5 +1,5 @@
 /*
- * TRANSLATE()'s hook on a frame, in the middle of the call's media: nothing here waits, allocates or logs.
+ * TRANSLATE()'s hook on a frame, in the middle of the call's media: nothing here waits, allocates or logs, but at the hook's end.
  *
  * What is read from the channel goes to its own session (near) and is replaced by what the peer shall hear; what is
  * written to it goes to the peer's session (far) and is replaced by what the channel shall hear.
@@ -150,7 +150,7 @@ static int translate_frame(struct mgw_hook *hook, struct ast_channel *chan, stru
 	return replace(hook, flow, rate, frame->data.ptr, count);
 }
 
-/* Runs with the channel and the audiohook locked, in the middle of the call's media: nothing here waits. */
+/* Runs with the channel and the audiohook locked, in the middle of the call's media: nothing here waits, but at the hook's end. */
 int mgw_hook_callback(struct ast_audiohook *audiohook, struct ast_channel *chan, struct ast_frame *frame,
 	enum ast_audiohook_direction direction)
 {

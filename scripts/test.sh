@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests. Those that talk in real time mostly wait, so they run beside each other and before what computes, in
-# groups that the machine's cores can carry: a real Asterisk with forty phones wants the machine to itself.
+# Runs all tests, in groups that the machine's cores can carry. Those that talk in real time mostly wait, so what computes
+# runs beside them and gives way; a real Asterisk with forty phones wants the machine to itself.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # With it set, Rust's own panic hook looks symbols up on the media thread for a second, and the tests that make a room

@@ -332,6 +332,8 @@ fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 4], ears: &[Ear], sta
     report.add(Figure::new("turn_first_word_floor_of_a", STAGES_MS / median(&after[WHOLE]).max(1.0), ""));
     report.add(Figure::new("turn_first_word_floor_of_b", STAGES_MS / median(&after[FINALS]).max(1.0), ""));
     report.add(Figure::new("turn_first_word_agreement_of_b", ratio(AGREED, FINALS), ""));
+    let wrong: usize = (0..talks.len()).map(|talk| ear(talk, AGREED).wrong).sum();
+    report.add(Figure::new("agreement_words_wrong", wrong as f64, "words"));
 
     let mut rows = Vec::new();
     for (talk, limit) in [(1, 3500.0), (2, 2700.0)] {

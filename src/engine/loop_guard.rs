@@ -2,12 +2,13 @@
 //!
 //! What was played to an ear is known word by word. A recognised word is an echo if the same word was played at that
 //! moment; lone short words may be chance and are kept. Times decide, not the order alone: whoever repeats a sentence
-//! a second later means it. Recognisers mishear echoes: what nobody said aloud and stands between echoes is one too.
+//! a second later means it. Recognisers mishear echoes: a word much like the one that was played is one too,
+//! and what nobody said aloud between words of an echo.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::ledger::{Commit, is_unspaced};
+use super::ledger::{Commit, distance, is_unspaced};
 use crate::provider::Word;
 
 /// An echo comes back within this time after it was played (acoustic path, jitter buffers, late recognisers' clocks).
@@ -22,6 +23,8 @@ const REMEMBERED: Duration = Duration::from_secs(20);
 const MOST: usize = 64;
 /// Letters that a lone run of repeated words must have to be no chance.
 const NO_CHANCE: usize = 6;
+/// Shorter words are like too many others.
+const SHORTEST_ALIKE: usize = 4;
 
 /// What an ear was played, in gateway time.
 #[derive(Clone, Debug)]
@@ -56,14 +59,14 @@ impl LoopGuard {
         self.played.push_back(played);
     }
 
-    /// Takes out of a commit what repeats what the ear was played; `sounding` is what it hears just now, and `said_at`
-    /// gives gateway times. Gives what is left, if that has a word, and the number of words taken out.
+    /// Takes out of a commit what repeats what the ear was played; `sounding` is what it hears just now, `said_at` gives
+    /// gateway times, and `talked` says whether the microphone was louder than an echo between two of them. Gives what is left, if that has a word, and the number of words taken out.
     pub fn filter(
         &mut self,
         commit: Commit,
         sounding: &[Played],
         said_at: impl Fn(Duration) -> Duration,
-        talked: impl Fn(Duration) -> bool,
+        talked: impl Fn(Duration, Duration) -> bool,
     ) -> (Option<Commit>, usize) {
         let played: Vec<Vec<(String, Duration, Duration)>> =
             self.played.iter().chain(sounding).map(Played::words).filter(|words| !words.is_empty()).collect();
@@ -74,22 +77,23 @@ impl LoopGuard {
         let heard: Vec<(String, Duration)> =
             words.iter().map(|w| (normal(&w.text), said_at((w.start + w.end) / 2))).collect();
         let mut echo = vec![false; words.len()];
-        for segment in &played {
+        let meets = |segment: &[(String, Duration, Duration)]| {
+            let (Some((_, from)), Some((_, to))) = (heard.first(), heard.last()) else { return false };
+            segment.first().is_some_and(|(_, first, _)| first <= to)
+                && segment.last().is_some_and(|(.., last)| from <= last)
+        };
+        for segment in played.iter().filter(|segment| meets(segment)) {
             mark(&heard, segment, &mut echo);
         }
         // What the microphone gave louder than any echo was said by its owner.
-        let own: Vec<bool> = heard.iter().map(|(_, at)| talked(*at)).collect();
-        for (marked, own) in echo.iter_mut().zip(&own) {
-            *marked &= !own;
+        for (marked, (_, at)) in echo.iter_mut().zip(&heard) {
+            *marked &= !talked(*at, *at);
         }
-        let spans: Vec<(Duration, Duration)> =
-            played.iter().filter_map(|words| Some((words.first()?.1, words.last()?.2))).collect();
-        let sounded = |at: Duration| spans.iter().any(|(from, to)| *from <= at && at <= *to);
-        let soft: Vec<bool> = own.iter().zip(&heard).map(|(own, (_, at))| !own && sounded(*at)).collect();
-        mark_misheard(&heard, &soft, &mut echo);
         let all = echo.iter().zip(&heard).all(|(echo, (word, _))| *echo || word.is_empty());
         if !all {
             keep_chances(&heard, &mut echo);
+            let soft = |w: &Word| !talked(said_at(w.start).saturating_sub(INEXACT), said_at(w.end) + INEXACT);
+            mark_misheard(&heard, &words.iter().map(soft).collect::<Vec<_>>(), &mut echo);
         }
         let removed = echo.iter().filter(|echo| **echo).count();
         self.words += removed as u64;
@@ -132,7 +136,7 @@ impl Played {
 fn mark(heard: &[(String, Duration)], segment: &[(String, Duration, Duration)], echo: &mut [bool]) {
     let same = |i: usize, j: usize| {
         let ((word, at), (played, from, to)) = (&heard[i], &segment[j]);
-        !word.is_empty() && word == played && from <= at && at <= to
+        !word.is_empty() && from <= at && at <= to && alike(word, played)
     };
     let width = segment.len() + 1;
     // longest[i * width + j]: of what was heard from i on and played from j on.
@@ -158,20 +162,27 @@ fn mark(heard: &[(String, Duration)], segment: &[(String, Duration, Duration)], 
     }
 }
 
-/// Marks what was recognised wrongly: where nobody talked while the ear was played something, and at least half of
-/// the letters are marked, the rest is the same echo.
+/// A recogniser may have made the one of the other: at most a third of the letters differ.
+fn alike(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    a == b || a.len().min(b.len()) >= SHORTEST_ALIKE && distance(&a, &b) * 3 <= a.len().max(b.len())
+}
+
+/// Marks what was recognised wrongly: between marked words while nobody talked, where at least half of the letters are
+/// marked (two thirds of characters that are words of their own).
 fn mark_misheard(heard: &[(String, Duration)], soft: &[bool], echo: &mut [bool]) {
     let mut from = 0;
     while from < echo.len() {
         let run = from..from + soft[from..].iter().take_while(|soft| **soft).count();
-        let letters = |marked: bool| -> usize {
-            let of = run.clone().filter(|i| !marked || echo[*i]);
-            of.map(|i| heard[i].0.chars().count()).sum()
-        };
-        if letters(true) >= NO_CHANCE && letters(true) * 2 >= letters(false) {
-            echo[run.clone()].fill(true);
-        }
         from = run.end.max(from + 1);
+        let marked = || run.clone().filter(|i| echo[*i]);
+        let (Some(first), Some(last)) = (marked().next(), marked().last()) else { continue };
+        let letters = |i: usize| heard[i].0.chars().count();
+        let (certain, all) = (marked().map(letters).sum::<usize>(), (first..=last).map(letters).sum::<usize>());
+        let unspaced = (first..=last).any(|i| heard[i].0.chars().any(is_unspaced));
+        if if unspaced { certain * 3 >= all * 2 } else { certain * 2 >= all } {
+            echo[first..=last].fill(true);
+        }
     }
 }
 
@@ -278,8 +289,12 @@ mod tests {
             ("mañana a las tres salimos juntos", 10_050, nothing.clone(), None),
             ("Mañana, a las tres salimos juntos.", 10_300, nothing.clone(), None),
             ("las tres salimos", 10_900, nothing.clone(), None),
-            // Misheard in part, with a word too many.
-            ("mañana las otras salimos justos no", 10_100, nothing.clone(), None),
+            // Misheard in part.
+            ("mañana las otras salimos justos", 10_100, nothing.clone(), None),
+            // An answer that is softer than an echo might be, before it, behind it and in its place.
+            ("oye mañana a las tres", 9750, nothing.clone(), Some("oye")),
+            ("salimos juntos vale", 10_900, nothing.clone(), Some("vale")),
+            ("mañana a las perfectamente pues adelante", 10_100, nothing.clone(), Some("perfectamente pues adelante")),
             // It is said again, later.
             ("mañana a las tres salimos juntos", 14_000, nothing.clone(), Some("mañana a las tres salimos juntos")),
             // Or was said before it was played.
@@ -326,13 +341,17 @@ mod tests {
             end: ms(11_900),
         };
         let mut guard = LoopGuard::default();
-        let (left, _) = guard.filter(commit("明天三点我们出发"), std::slice::from_ref(&played), |t| t, |_| false);
+        let (left, _) = guard.filter(commit("明天三点我们出发"), std::slice::from_ref(&played), |t| t, |_, _| false);
         assert_eq!(left, None);
-        let (left, removed) =
-            guard.filter(commit("好明天三点我们出发"), std::slice::from_ref(&played), |t| t, |t| t < ms(10_250));
+        let (left, removed) = guard.filter(
+            commit("好明天三点我们出发"),
+            std::slice::from_ref(&played),
+            |t| t,
+            |from, _| from < ms(10_250),
+        );
         assert_eq!((left.map(|c| c.text), removed), (Some("好".to_owned()), 8));
         // The same words, but said louder than any echo: an answer.
-        let (left, removed) = guard.filter(commit("明天三点我们出发"), &[played], |t| t, |_| true);
+        let (left, removed) = guard.filter(commit("明天三点我们出发"), &[played], |t| t, |_, _| true);
         assert_eq!((left.map(|c| c.text), removed), (Some("明天三点我们出发".to_owned()), 0));
     }
 

@@ -85,9 +85,9 @@ impl Talking {
         }
     }
 
-    /// It talked at this time: what is recognised there is its own.
-    pub fn talked(&self, at: Duration) -> bool {
-        self.spans.iter().any(|(from, to)| *from <= at && at <= *to)
+    /// It talked at some time between these two: what is recognised there is its own.
+    pub fn talked(&self, from: Duration, to: Duration) -> bool {
+        self.spans.iter().any(|(begin, end)| *begin <= to && from <= *end)
     }
 
     /// It talks now, or did less than `pause` ago.

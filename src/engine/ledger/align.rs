@@ -301,7 +301,7 @@ fn number(code: &str, words: (&[Token], Range<usize>), in_digits: (&[Token], Ran
 }
 
 /// Items to put in, leave out or change to make one list of the other (Levenshtein).
-pub(super) fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
+pub(in crate::engine) fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut before = row[0];

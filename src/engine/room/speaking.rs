@@ -173,7 +173,8 @@ impl Room {
         };
         let (start, end) = (ms(commit.start), ms(commit.end));
         let (map, talking) = (&member.map, &member.talking);
-        let (left, words) = member.guard.filter(commit, &sounding, |at| map.to_gateway(at), |at| talking.talked(at));
+        let (left, words) =
+            member.guard.filter(commit, &sounding, |at| map.to_gateway(at), |from, to| talking.talked(from, to));
         if words > 0 {
             self.event(session, EventKind::EchoDropped { words, start_ms: start, end_ms: end });
         }

@@ -164,8 +164,10 @@ async fn serve(
     let mut heard = Instant::now();
     // The first one soon: what ends with the last connection ends at once.
     let mut prove = interval_at(heard + pace.prove / 10, pace.prove);
-    let mut asked: Option<Instant> = None;
-    let mut asking = false;
+    prove.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Since when the event is due; and whether Asterisk's answer is. The event may come before the answer.
+    let mut due: Option<Instant> = None;
+    let (mut asking, mut came, mut refused) = (false, false, false);
     let mut proof = Box::pin(control.rest.user_event(PROOF));
     let sweep = |delay| async move {
         sleep(delay).await;
@@ -184,7 +186,7 @@ async fn serve(
                             let _ = timeout(pace.ping, close(&mut ws)).await;
                             return End::Replaced;
                         }
-                        Ok(Event::User(name)) if name == PROOF => asked = None,
+                        Ok(Event::User(name)) if name == PROOF => (due, came) = (None, true),
                         Ok(event) => handler.event(event),
                         Err(why) => tracing::warn!(%why, "an event of Asterisk cannot be read"),
                     },
@@ -198,7 +200,7 @@ async fn serve(
                 if silent > pace.silence {
                     return End::Failed(format!("Asterisk has not answered for {} s", silent.as_secs()));
                 }
-                if asked.is_some_and(|at| at.elapsed() > pace.silence) {
+                if due.is_some_and(|since| since.elapsed() > pace.silence) {
                     // In peace, so that this end is over before the next connection is made.
                     let _ = timeout(pace.ping, close(&mut ws)).await;
                     return End::Failed("Asterisk sends no events, though it is connected".into());
@@ -209,15 +211,25 @@ async fn serve(
                     Err(_) => return End::Failed("Asterisk takes nothing from the connection".into()),
                 }
             }
-            _ = prove.tick(), if asked.is_none() && !asking => {
-                asked = Some(Instant::now());
-                asking = true;
+            _ = prove.tick(), if due.is_none() && !asking => {
+                (asking, came) = (true, false);
                 proof = Box::pin(control.rest.user_event(PROOF));
             }
             outcome = &mut proof, if asking => {
                 asking = false;
-                if let Err(error) = outcome {
-                    tracing::debug!(%error, "no proof that events come");
+                match outcome {
+                    Ok(()) if came => {}
+                    Ok(()) => due = Some(Instant::now()),
+                    Err(Error::NotFound(_)) => {
+                        let _ = timeout(pace.ping, close(&mut ws)).await;
+                        return End::Failed("Asterisk does not know our Stasis application any more".into());
+                    }
+                    // Nothing is known then; the next attempt may tell.
+                    Err(error) if !refused => {
+                        refused = true;
+                        tracing::warn!(%error, "Asterisk cannot be asked whether our events come");
+                    }
+                    Err(_) => {}
                 }
             }
             swept = &mut running, if sweeping => {

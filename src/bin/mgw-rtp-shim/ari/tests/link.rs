@@ -108,6 +108,10 @@ async fn an_application_that_gets_no_events_is_noticed() {
     let asked = || mock.things().requests.iter().filter(|r| r.starts_with("POST /events/user/")).count();
     eventually("three proofs were asked for", || asked() >= 3).await;
     assert_eq!(control.status.view().reconnects, 0, "with the events it stays");
+    mock.fault("POST /events/user/", 5, Fault::Answer(503, "{}"));
+    let before = asked();
+    eventually("it asks on though it is refused", || asked() >= before + 7).await;
+    assert_eq!(control.status.view().reconnects, 0, "a refusal is no missing event");
     mock.things().inactive = true;
     eventually("it has connected anew", || handler.sweeps.load(Ordering::SeqCst) == 2).await;
     let before = asked();
