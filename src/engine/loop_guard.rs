@@ -176,7 +176,7 @@ fn mark_misheard(heard: &[(String, Duration)], soft: &[bool], echo: &mut [bool])
         let run = from..from + soft[from..].iter().take_while(|soft| **soft).count();
         from = run.end.max(from + 1);
         let marked = || run.clone().filter(|i| echo[*i]);
-        let (Some(first), Some(last)) = (marked().next(), marked().last()) else { continue };
+        let (Some(first), Some(last)) = (marked().next(), marked().next_back()) else { continue };
         let letters = |i: usize| heard[i].0.chars().count();
         let (certain, all) = (marked().map(letters).sum::<usize>(), (first..=last).map(letters).sum::<usize>());
         let unspaced = (first..=last).any(|i| heard[i].0.chars().any(is_unspaced));
