@@ -60,7 +60,7 @@ impl Ear {
             original: RingOf::default(),
             totals: PullTotals::default(),
             awake: true,
-            decoder: Decoder::new(rate),
+            decoder: Decoder::of_stretched(rate),
             sound: Vec::new(),
             began: None,
             words: Vec::new(),

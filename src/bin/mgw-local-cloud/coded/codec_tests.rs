@@ -202,6 +202,29 @@ fn damage_never_makes_another_word() {
 }
 
 #[test]
+fn an_ear_for_stretched_speech_misses_a_period_and_no_more() {
+    let rate = 8000;
+    // (samples left out of the second word at each of two places, whether it is whole to both ears)
+    for (out, strict, patient) in
+        [(0, true, true), (20, false, true), (28, false, true), (64, false, false), (80, false, false)]
+    {
+        let pcm = sentence(&[1, 226, 3], 0, rate, -20.0);
+        let token = ((0.1 + TOKEN_S + GAP_S) * f64::from(rate)) as usize;
+        let mut cut = pcm[..token + 440].to_vec();
+        cut.extend_from_slice(&pcm[token + 440 + out..token + 760]);
+        cut.extend_from_slice(&pcm[token + 760 + out..]);
+        for (mut decoder, whole) in [(Decoder::new(rate), strict), (Decoder::of_stretched(rate), patient)] {
+            let mut heard = decoder.feed(&cut);
+            heard.extend(decoder.finish());
+            let wanted: &[u16] = if whole { &[1, 226, 3] } else { &[1, 3] };
+            assert_eq!(words(&heard), tokens(wanted, 0), "{out} samples twice: {heard:?}");
+            let damaged = heard.iter().any(|h| matches!(h, Heard::Damaged { .. }));
+            assert_eq!(damaged, !whole, "{out} samples twice");
+        }
+    }
+}
+
+#[test]
 fn byte_swapped_halved_and_overlapped_audio_gives_no_word() {
     let numbers: Vec<u16> = (0..200).map(|i| i * 20).collect();
     for rate in [8000, 16000] {
