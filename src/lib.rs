@@ -24,10 +24,13 @@
 //! | what is committed, when | `engine/ledger/` (its `mod` has a map), `engine/room/speaking` |
 //! | what is translated, deadlines, losses | `engine/room/segments` |
 //! | what is spoken, going on where that failed | `engine/room/synthesis`, `engine/segment` |
-//! | what is heard, when, how loud | `engine/playout`, `engine/original`, `engine/room/listening` |
 //! | how lag is measured | `engine/measures` |
 //! | what is heard, when, how fast | `engine/playout` (its `mod.rs` has a map), `engine/stretch`, `engine/room/listening` |
 //! | how loud | `engine/loudness`, `engine/level`, `engine/original` |
+//! | what is translated ahead | `engine/room/speculation` |
+//! | the original under the translation, ducking, overlap | `engine/room/mixing`, `engine/talking` |
+//! | echoes of the translation | `engine/loop_guard`, `engine/talking` |
+//! | what changes in mid-call | `engine/room/changes` |
 //! | who is connected to whom, failing open | `engine/room/membership`, `engine/member` |
 //! | a vendor's messages | `provider/deepgram`, `flux`, `deepl`, `openai`, `libretranslate`, `elevenlabs`, `aura` |
 //! | which words a piece of speech has spoken, clauses | `provider/alignment`, `provider/text` |

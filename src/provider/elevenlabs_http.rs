@@ -119,7 +119,7 @@ pub fn parse_line(line: &[u8]) -> Line {
     }
 }
 
-/// Cuts a body that comes in pieces into lines, of which it keeps at most [`MOST_LINE`] bytes.
+/// Cuts a body that comes in pieces into lines, of which it keeps at most `MOST_LINE` bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     rest: Vec<u8>,

@@ -91,7 +91,7 @@ fn is_stop(c: char) -> Option<bool> {
 }
 
 /// Cuts a [speakable] text into clauses to be spoken one after the other: at the punctuation of sentences and
-/// clauses, at most [`MOST_CLAUSE`] characters each, none much shorter than [`LEAST_CLAUSE`] where that can be had.
+/// clauses, at most `MOST_CLAUSE` characters each, none much shorter than `LEAST_CLAUSE` where that can be had.
 /// Every byte of the text is in exactly one of them.
 pub fn clauses(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
