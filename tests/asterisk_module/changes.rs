@@ -255,10 +255,7 @@ fn with_three_it_is_suspended_and_with_two_it_goes_on() {
         let c = LightPhone::call(gateway, "4800", &[]);
         c.wait_up();
         wait_state(gateway, "suspended");
-        let from = b.heard().len();
-        a.say(&talk("en", 100, 1));
-        wait_words("the original", 5, || b.heard_from(from));
-        assert_eq!(words(&b.heard_from(from), "en"), (100..105).collect::<Vec<_>>());
+        original_passes(&a, &[&b], "en", 100);
         c.hang_up();
         wait_state(gateway, "active");
         converse(&a, &b, 200);
@@ -279,11 +276,7 @@ fn a_conference_hears_the_original_and_leaves_nothing() {
             phone.wait_up();
         }
         wait_state(gateway, "suspended");
-        a.say(&talk("en", 0, 1));
-        for phone in [&b, &c] {
-            wait_words("the original", 5, || phone.heard());
-            assert_eq!(words(&phone.heard(), "en"), (0..5).collect::<Vec<_>>());
-        }
+        original_passes(&a, &[&b, &c], "en", 0);
         for phone in [&a, &b, &c] {
             phone.hang_up();
         }

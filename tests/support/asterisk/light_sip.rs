@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::light::{State, Todo};
@@ -45,7 +46,9 @@ impl Sip {
         let rtp = UdpSocket::bind("127.0.0.1:0").expect("an RTP socket");
         let own = sip.local_addr().expect("address");
         let uri = format!("sip:{extension}@127.0.0.1:{port}");
-        let unique = format!("{}-{}", own.port(), std::process::id());
+        // The port alone may come again within the half minute for which Asterisk keeps a transaction.
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("{}-{}-{}", own.port(), std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
         let (to, contact) = (format!("<{uri}>"), uri.clone());
         let gateway = SocketAddr::from(([127, 0, 0, 1], port));
         let call_id = unique.clone();
