@@ -332,8 +332,8 @@ fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 4], ears: &[Ear], sta
     report.add(Figure::new("turn_first_word_floor_of_a", STAGES_MS / median(&after[WHOLE]).max(1.0), ""));
     report.add(Figure::new("turn_first_word_floor_of_b", STAGES_MS / median(&after[FINALS]).max(1.0), ""));
     report.add(Figure::new("turn_first_word_agreement_of_b", ratio(AGREED, FINALS), ""));
-    let wrong: usize = (0..talks.len()).map(|talk| ear(talk, AGREED).wrong).sum();
-    report.add(Figure::new("agreement_words_wrong", wrong as f64, "words"));
+    let wrong = |way: usize| (0..talks.len()).map(|talk| ear(talk, way).wrong).sum::<usize>() as f64;
+    report.add(Figure::new("agreement_words_wrong", wrong(AGREED), "words"));
 
     let mut rows = Vec::new();
     for (talk, limit) in [(1, 3500.0), (2, 2700.0)] {
@@ -355,8 +355,7 @@ fn tell(report: &mut Report, talks: &[(Recogniser, &Talk); 4], ears: &[Ear], sta
         report.add(Figure::new(&format!("monologue_begins_{}_ms", recogniser.name()), latest, "ms").at_most(limit));
     }
     report.details.insert("monologues".into(), rows.into());
-    let wrong: usize = (0..talks.len()).flat_map(|talk| [MGW, AHEAD].map(|way| ear(talk, way).wrong)).sum();
-    report.add(Figure::new("interpreting_words_wrong", wrong as f64, "words").at_most(0.0));
+    report.add(Figure::new("interpreting_words_wrong", wrong(MGW) + wrong(AHEAD), "words").at_most(0.0));
     let ahead: Vec<Value> = [MGW, AHEAD].iter().map(|way| stats[*way]["speculation"]["hit_rate"].clone()).collect();
     report.note(&format!(
         "interpreting: {} turns of 3 to 8 and as many of 9 to 18 words with 7 s between them (Flux), {} monologues of 30 s (both recognisers); all \

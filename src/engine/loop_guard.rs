@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::ledger::{Commit, distance, is_unspaced};
+use super::ledger::{Commit, difference, is_unspaced};
 use crate::provider::Word;
 
 /// An echo comes back within this time after it was played (acoustic path, jitter buffers, late recognisers' clocks).
@@ -60,7 +60,8 @@ impl LoopGuard {
     }
 
     /// Takes out of a commit what repeats what the ear was played; `sounding` is what it hears just now, `said_at` gives
-    /// gateway times, and `talked` says whether the microphone was louder than an echo between two of them. Gives what is left, if that has a word, and the number of words taken out.
+    /// gateway times, and `talked` says whether the microphone was louder than an echo between two of them. Gives what is
+    /// left, if that has a word, and the number of words taken out.
     pub fn filter(
         &mut self,
         commit: Commit,
@@ -164,8 +165,8 @@ fn mark(heard: &[(String, Duration)], segment: &[(String, Duration, Duration)], 
 
 /// A recogniser may have made the one of the other: at most a third of the letters differ.
 fn alike(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    a == b || a.len().min(b.len()) >= SHORTEST_ALIKE && distance(&a, &b) * 3 <= a.len().max(b.len())
+    let long = |word: &str| word.chars().count() >= SHORTEST_ALIKE;
+    a == b || long(a) && long(b) && difference(a, b) <= 1.0 / 3.0
 }
 
 /// Marks what was recognised wrongly: between marked words while nobody talked, where at least half of the letters are

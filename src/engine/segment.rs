@@ -111,10 +111,9 @@ impl Target {
         if self.is_over() {
             return &self.audio;
         }
-        let in_samples = |length| samples(length, self.rate) as usize;
         let safe = self.begun.samples.max(self.reached.map_or(0, |mark| mark.samples));
-        let marked = self.reached.is_some() && self.audio.len() - safe < in_samples(USUAL_WORD);
-        let most = if marked { safe } else { self.audio.len().saturating_sub(in_samples(KEPT_BACK)) };
+        let marked = self.reached.is_some() && self.audio.len() - safe < self.in_samples(USUAL_WORD);
+        let most = if marked { safe } else { self.audio.len().saturating_sub(self.in_samples(KEPT_BACK)) };
         &self.audio[..most.max(safe)]
     }
 
@@ -168,7 +167,11 @@ impl Target {
 
     /// Samples; more than this behind the last word reached is more than a word.
     fn longest_word(&self) -> usize {
-        samples(LONGEST_WORD, self.rate) as usize
+        self.in_samples(LONGEST_WORD)
+    }
+
+    fn in_samples(&self, length: Duration) -> usize {
+        samples(length, self.rate) as usize
     }
 
     /// No more audio will come.

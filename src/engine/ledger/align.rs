@@ -301,7 +301,7 @@ fn number(code: &str, words: (&[Token], Range<usize>), in_digits: (&[Token], Ran
 }
 
 /// Items to put in, leave out or change to make one list of the other (Levenshtein).
-pub(in crate::engine) fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
+pub(super) fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut before = row[0];
@@ -315,9 +315,13 @@ pub(in crate::engine) fn distance<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     row[b.len()]
 }
 
+/// The share of letters by which two words differ.
+pub(in crate::engine) fn difference(a: &str, b: &str) -> f32 {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    distance(&a, &b) as f32 / a.len().max(b.len()).max(1) as f32
+}
+
 /// The cost of taking one word for another: by the letters that differ.
 fn unlike(a: &str, b: &str) -> f32 {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let share = distance(&a, &b) as f32 / a.len().max(b.len()).max(1) as f32;
-    0.2 + (UNLIKE - 0.2) * share
+    0.2 + (UNLIKE - 0.2) * difference(a, b)
 }

@@ -22,7 +22,7 @@ mod words;
 use std::time::Duration;
 
 use self::align::Times;
-pub(super) use self::align::distance;
+pub(super) use self::align::difference;
 pub(super) use self::words::is_unspaced;
 use self::words::{Heard, Timing, Token, is_apart};
 use crate::config::{Language, LedgerConfig};

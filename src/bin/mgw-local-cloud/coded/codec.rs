@@ -343,7 +343,8 @@ impl Decoder {
             let due = offset + k as u64 * SYMBOL_SLOTS - early;
             let mut window = self.window(due)?;
             let begun = early;
-            for step in 1..=(self.shorter - begun).min(SHORTER_STEP_SLOTS).min(k as u64 * SHORTER_STEP_SLOTS) {
+            let reach = if k == 0 { 0 } else { (self.shorter - begun).min(SHORTER_STEP_SLOTS) };
+            for step in 1..=reach {
                 let sooner = self.window(due - step)?;
                 if sooner.purity > window.purity {
                     (window, early) = (sooner, begun + step);

@@ -183,7 +183,7 @@ async fn serve(
                     Some(Ok(Message::Text(text))) => match event::parse(&text) {
                         Ok(Event::Replaced { application }) if application == control.app => {
                             // Said in peace, so that Asterisk's side of this connection goes as well.
-                            let _ = timeout(pace.ping, close(&mut ws)).await;
+                            close(&mut ws, pace).await;
                             return End::Replaced;
                         }
                         Ok(Event::User(name)) if name == PROOF => (due, came) = (None, true),
@@ -202,7 +202,7 @@ async fn serve(
                 }
                 if due.is_some_and(|since| since.elapsed() > pace.silence) {
                     // In peace, so that this end is over before the next connection is made.
-                    let _ = timeout(pace.ping, close(&mut ws)).await;
+                    close(&mut ws, pace).await;
                     return End::Failed("Asterisk sends no events, though it is connected".into());
                 }
                 match timeout(pace.silence, ws.send(Message::Ping(Default::default()))).await {
@@ -221,7 +221,7 @@ async fn serve(
                     Ok(()) if came => {}
                     Ok(()) => due = Some(Instant::now()),
                     Err(Error::NotFound(_)) => {
-                        let _ = timeout(pace.ping, close(&mut ws)).await;
+                        close(&mut ws, pace).await;
                         return End::Failed("Asterisk does not know our Stasis application any more".into());
                     }
                     // Nothing is known then; the next attempt may tell.
@@ -243,17 +243,20 @@ async fn serve(
                 running = Box::pin(sweep(pace.sweep_after));
             }
             () = quit.cancelled() => {
-                let _ = timeout(pace.ping, close(&mut ws)).await;
+                close(&mut ws, pace).await;
                 return End::Quit;
             }
         }
     }
 }
 
-/// Closes a connection and waits until Asterisk has, too.
-async fn close(ws: &mut Events) {
-    let _ = ws.close(None).await;
-    while ws.next().await.is_some_and(|message| message.is_ok()) {}
+/// Closes a connection and waits until Asterisk has, too, but not for one that hangs.
+async fn close(ws: &mut Events, pace: &Pace) {
+    let both = async {
+        let _ = ws.close(None).await;
+        while ws.next().await.is_some_and(|message| message.is_ok()) {}
+    };
+    let _ = timeout(pace.ping, both).await;
 }
 
 /// The pauses between attempts: each twice as long as the one before, and by chance up to a quarter shorter, so that
